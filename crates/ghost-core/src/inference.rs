@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::retry::Retry;
 
-pub mod prompt;
-pub mod hybrid;
 pub mod breaker;
 pub mod claude;
+pub mod hybrid;
 pub mod openai_compatible;
-pub mod scripted;
 pub mod pricing;
+pub mod prompt;
+pub mod scripted;
 mod sse;
 
 /// Which of the two sorts of model.

@@ -1,1 +1,226 @@
-//! stats
+//! Counts what happened: tasks, calls, tokens, money, time.
+//!
+//! Everything is a named counter that only goes up, so that stores can add ([`Count`]) and merge without knowing what
+//! a counter means; [`Statistics`] reads the meaning back. Latencies are counters too, one for each bucket of a
+//! histogram.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::inference::Provider;
+use crate::lifecycle::{Attempt, Judgement, Record, State, saved_micro_usd};
+use crate::task::Status;
+
+/// Additions to counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Count(pub Vec<(String, i64)>);
+
+/// The counters of a store.
+pub type Counters = BTreeMap<String, i64>;
+
+fn one(name: &str) -> Count {
+    Count(vec![(name.to_owned(), 1)])
+}
+
+/// A task was accepted.
+pub fn submitted() -> Count {
+    one("tasks.submitted")
+}
+
+/// A failed task gets another generation.
+pub fn retried() -> Count {
+    one("tasks.retried")
+}
+
+/// A lease ended without a word of its holder.
+pub fn redelivered() -> Count {
+    one("tasks.redelivered")
+}
+
+/// The evaluator sent a task up to the LLM.
+pub fn escalated() -> Count {
+    one("evaluations.escalated")
+}
+
+/// The evaluator judged an answer.
+pub fn judged(judgement: &Judgement) -> Count {
+    one(if judgement.is_valid { "evaluations.valid" } else { "evaluations.invalid" })
+}
+
+/// A model was called.
+pub fn called(attempt: &Attempt) -> Count {
+    let provider = attempt.provider.name();
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let usage = attempt.usage;
+    let input = usage.input_tokens
+        + usage.cache_read_tokens
+        + usage.cache_write_5m_tokens
+        + usage.cache_write_1h_tokens;
+    let mut counts = vec![
+        (format!("{provider}.calls"), 1),
+        (format!("{provider}.input_tokens"), signed(input)),
+        (format!("{provider}.output_tokens"), signed(usage.output_tokens)),
+        (format!("{provider}.cost_micro_usd"), signed(attempt.cost_micro_usd)),
+        (bucket(attempt.provider.name(), attempt.duration_ms), 1),
+    ];
+    if attempt.failure.is_some() {
+        counts.push((format!("{provider}.failures"), 1));
+    }
+    Count(counts)
+}
+
+/// A task was settled.
+pub fn settled(record: &Record) -> Count {
+    let mut counts = vec![(format!("tasks.{}", record.status().name()), 1)];
+    if let State::Completed(answer) = &record.state {
+        counts.push((format!("{}.answers", answer.provider.name()), 1));
+        counts.push(("saved_micro_usd".to_owned(), saved_micro_usd(answer, record.spent)));
+    }
+    if let (Some(first), Some(last)) = (record.first_claimed_at, record.settled_at) {
+        let run_ms = u64::try_from(last.since(first).as_millis()).unwrap_or(u64::MAX);
+        counts.push((bucket("tasks", run_ms), 1));
+    }
+    Count(counts)
+}
+
+/// Histograms of 1 ms to a day with two significant figures.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 86_400_000, 2).expect("constant bounds that are valid")
+}
+
+/// The counter of the histogram bucket that `ms` falls into.
+fn bucket(of: &str, ms: u64) -> String {
+    format!("{of}.latency_ms.{}", histogram().lowest_equivalent(ms.clamp(1, 86_400_000)))
+}
+
+/// What the counters mean.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Statistics {
+    /// Tasks by what became of them.
+    pub tasks: Tasks,
+    /// Calls of the SLM.
+    pub slm: ProviderStatistics,
+    /// Calls of the LLM.
+    pub llm: ProviderStatistics,
+    /// The share of all answers that the SLM gave, 0 to 1; none before the first answer.
+    pub slm_share: Option<f64>,
+    /// From first claim to settlement, in milliseconds.
+    pub latency_ms: Latency,
+    /// What all calls cost, in micro-dollars.
+    pub cost_micro_usd: i64,
+    /// What the answers saved against asking the LLM at once, in micro-dollars.
+    pub saved_micro_usd: i64,
+    /// `cost_micro_usd` for each settled task; none before the first one.
+    pub cost_per_task_micro_usd: Option<f64>,
+}
+
+/// Tasks by what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tasks {
+    /// Accepted.
+    pub submitted: i64,
+    /// Answered.
+    pub completed: i64,
+    /// Given up.
+    pub failed: i64,
+    /// Withdrawn.
+    pub cancelled: i64,
+    /// Taken up again after they had failed.
+    pub retried: i64,
+    /// Handed out again after a holder vanished.
+    pub redelivered: i64,
+}
+
+/// Calls of one sort of model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ProviderStatistics {
+    /// All of them.
+    pub calls: i64,
+    /// Those without an answer.
+    pub failures: i64,
+    /// Answers that settled a task.
+    pub answers: i64,
+    /// Tokens read.
+    pub input_tokens: i64,
+    /// Tokens written.
+    pub output_tokens: i64,
+    /// In micro-dollars.
+    pub cost_micro_usd: i64,
+    /// Of a call, in milliseconds.
+    pub latency_ms: Latency,
+}
+
+/// Percentiles, in milliseconds; none before the first measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Half are faster.
+    pub p50: Option<u64>,
+    /// 95 of 100 are faster.
+    pub p95: Option<u64>,
+    /// 99 of 100 are faster.
+    pub p99: Option<u64>,
+}
+
+impl From<&Counters> for Statistics {
+    fn from(counters: &Counters) -> Self {
+        let get = |name: &str| counters.get(name).copied().unwrap_or(0);
+        let status = |status: Status| get(&format!("tasks.{}", status.name()));
+        let slm = ProviderStatistics::read(counters, Provider::Slm);
+        let llm = ProviderStatistics::read(counters, Provider::Llm);
+        let tasks = Tasks {
+            submitted: get("tasks.submitted"),
+            completed: status(Status::Completed),
+            failed: status(Status::Failed),
+            cancelled: status(Status::Cancelled),
+            retried: get("tasks.retried"),
+            redelivered: get("tasks.redelivered"),
+        };
+        let cost_micro_usd = slm.cost_micro_usd + llm.cost_micro_usd;
+        Self {
+            tasks,
+            slm,
+            llm,
+            slm_share: share(slm.answers, slm.answers + llm.answers),
+            latency_ms: Latency::read(counters, "tasks"),
+            cost_micro_usd,
+            saved_micro_usd: get("saved_micro_usd"),
+            cost_per_task_micro_usd: share(cost_micro_usd, tasks.completed + tasks.failed + tasks.cancelled),
+        }
+    }
+}
+
+fn share(part: i64, whole: i64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+impl ProviderStatistics {
+    fn read(counters: &Counters, provider: Provider) -> Self {
+        let get = |name: &str| counters.get(&format!("{}.{name}", provider.name())).copied().unwrap_or(0);
+        Self {
+            calls: get("calls"),
+            failures: get("failures"),
+            answers: get("answers"),
+            input_tokens: get("input_tokens"),
+            output_tokens: get("output_tokens"),
+            cost_micro_usd: get("cost_micro_usd"),
+            latency_ms: Latency::read(counters, provider.name()),
+        }
+    }
+}
+
+impl Latency {
+    fn read(counters: &Counters, of: &str) -> Self {
+        let prefix = format!("{of}.latency_ms.");
+        let mut histogram = histogram();
+        for (name, &count) in
+            counters.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix))
+        {
+            let ms = name[prefix.len()..].parse().unwrap_or(0);
+            histogram.saturating_record_n(ms, u64::try_from(count).unwrap_or(0));
+        }
+        let at = |quantile| (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile));
+        Self { p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    }
+}

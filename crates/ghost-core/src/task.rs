@@ -256,7 +256,10 @@ impl TaskRequest {
         }
         if let Some(categories) = &p.categories {
             if categories.is_empty() || categories.len() > MAX_CATEGORIES {
-                return Err(field("parameters.categories", format!("must have 1 to {MAX_CATEGORIES} entries")));
+                return Err(field(
+                    "parameters.categories",
+                    format!("must have 1 to {MAX_CATEGORIES} entries"),
+                ));
             }
             if categories.iter().any(|c| c.trim().is_empty() || c.len() > 256 || c.contains('\n')) {
                 return Err(field("parameters.categories", "each is one line of 1 to 256 bytes"));
@@ -316,8 +319,10 @@ fn canonical(value: &Value) -> String {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            let inner: Vec<_> =
-                entries.iter().map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v))).collect();
+            let inner: Vec<_> = entries
+                .iter()
+                .map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)))
+                .collect();
             format!("{{{}}}", inner.join(","))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::Kind;
 
+pub mod capability;
 pub mod features;
 pub mod model;
-pub mod capability;
 pub mod route;
 
 /// How hard a task is, in the seed's words.
