@@ -10,6 +10,8 @@ pub struct Setting {
     pub variable: &'static str,
     /// Its table in `ghost.toml`.
     pub group: &'static str,
+    /// What that table is about.
+    pub about: &'static str,
     /// Its name within that table.
     pub field: &'static str,
     /// A flag of its own, where it has one.
@@ -43,7 +45,7 @@ impl Setting {
 /// Declares every setting once: `field: Type = VARIABLE, parser, Is "default"` or `Unset "what then"`.
 macro_rules! settings {
     ($(
-        $(#[doc = $about:literal])+
+        #[doc = $about:literal]
         $group:ident: $Group:ident {
             $(
                 $(#[doc = $meaning:literal])+
@@ -57,6 +59,7 @@ macro_rules! settings {
             Setting {
                 variable: stringify!($variable),
                 group: stringify!($group),
+                about: $about.trim_ascii(),
                 field: stringify!($field),
                 flag: settings!(@flag $($flag)?),
                 default: Default::$how($default),
@@ -69,14 +72,14 @@ macro_rules! settings {
         /// What the process was told, by topic.
         #[derive(Debug, Clone)]
         pub struct Config {
-            $( $(#[doc = $about])+ pub $group: $Group, )+
+            $( #[doc = $about] pub $group: $Group, )+
             /// What looks wrong but stops nothing; to be said once, at the start.
             pub warnings: Vec<String>,
             rows: Vec<Row>,
         }
 
         $(
-            $(#[doc = $about])+
+            #[doc = $about]
             #[derive(Debug, Clone)]
             pub struct $Group {
                 $( $(#[doc = $meaning])+ pub $field: $type, )+
