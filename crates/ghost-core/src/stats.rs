@@ -13,6 +13,9 @@ use crate::inference::Provider;
 use crate::lifecycle::{Attempt, Judgement, Record, State, saved_micro_usd};
 use crate::task::Status;
 
+#[cfg(test)]
+mod tests;
+
 /// Additions to counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Count(pub Vec<(String, i64)>);
