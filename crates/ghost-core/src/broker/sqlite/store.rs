@@ -265,7 +265,7 @@ impl Store {
                 "SELECT seq, version, token, stage IS NOT NULL, settlement, trail FROM tasks
                  WHERE id = ?1 AND batch = ?2",
             )?
-            .query_row(params![key.id.as_str(), batch_text(key.batch)], |row| Held::read(row))
+            .query_row(params![key.id.as_str(), batch_text(key.batch)], Held::read)
             .optional()?;
         Ok(held)
     }
