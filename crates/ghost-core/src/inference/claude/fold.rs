@@ -71,14 +71,12 @@ struct Message {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
     #[serde(other)]
     Unknown,
 }
@@ -144,11 +142,11 @@ impl Folding for Fold {
                 Progress::text(text)
             }
             Incoming::ContentBlockDelta { index, delta } => match (self.blocks.get_mut(&index), delta) {
-                (Some(Block::Text(whole)), Delta::TextDelta { text }) => {
+                (Some(Block::Text(whole)), Delta::Text { text }) => {
                     whole.push_str(&text);
                     Progress::text(text)
                 }
-                (Some(Block::ToolUse { input, .. }), Delta::InputJsonDelta { partial_json }) => {
+                (Some(Block::ToolUse { input, .. }), Delta::InputJson { partial_json }) => {
                     input.push_str(&partial_json);
                     Progress::Alive
                 }
