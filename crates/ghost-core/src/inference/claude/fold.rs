@@ -159,7 +159,9 @@ impl Folding for Fold {
                 Progress::Alive
             }
             Incoming::MessageDelta { delta, usage } => {
-                self.stop = delta;
+                if delta.stop_reason.is_some() {
+                    self.stop = delta;
+                }
                 if let Some(usage) = usage {
                     self.usage.update(usage);
                 }
@@ -173,10 +175,13 @@ impl Folding for Fold {
         })
     }
 
-    fn whole(&mut self, body: Value) -> bool {
-        let Ok(message) = serde_json::from_value(body) else { return false };
+    fn whole(&mut self, body: Value) -> Result<(), Complaint> {
+        let message = Message::deserialize(&body).map_err(|_| {
+            let none = |_| Trouble { message: "an answer that is none".to_owned(), ..Trouble::default() };
+            Trouble::deserialize(&body["error"]).unwrap_or_else(none).complaint()
+        })?;
         self.start(message);
-        true
+        Ok(())
     }
 
     fn has_stopped(&self) -> bool {
@@ -222,14 +227,9 @@ impl Folding for Fold {
     }
 
     fn complaint(status: u16, body: &str) -> Complaint {
-        #[derive(Deserialize)]
-        struct Body {
-            error: Trouble,
-        }
-        let trouble = serde_json::from_str(body).map_or_else(
-            |_| Trouble { message: body.trim().to_owned(), ..Trouble::default() },
-            |b: Body| b.error,
-        );
+        let body = body.trim();
+        let trouble = serde_json::from_str(body).and_then(|body: Value| Trouble::deserialize(&body["error"]));
+        let trouble = trouble.unwrap_or_else(|_| Trouble { message: body.to_owned(), ..Trouble::default() });
         Complaint { status: Some(status), ..trouble.complaint() }
     }
 }
