@@ -17,6 +17,7 @@ mod config;
 mod constraint;
 mod engine;
 mod error;
+mod load;
 mod log;
 mod prompt;
 mod sampling;

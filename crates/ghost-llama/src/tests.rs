@@ -165,6 +165,18 @@ async fn markers_in_a_prompt_stay_text() {
 }
 
 #[tokio::test]
+async fn a_control_token_ends_an_answer_and_is_no_part_of_it() {
+    let mut ended = 0;
+    for prompt in prompts() {
+        let drawn = Request { temperature: Some(2.0), max_tokens: 300, ..request(&prompt, Shape::Text) };
+        let answer = ask(drawn).await.expect("an answer");
+        ended += u32::from(answer.finish == Finish::Stop);
+        assert!(!answer.text.contains("<|im_") && !answer.text.contains("<|pass"), "{}", answer.text);
+    }
+    assert!(ended > 0);
+}
+
+#[tokio::test]
 async fn a_stop_string_ends_the_answer_before_it() {
     let whole =
         ask(request("stop", Shape::Grammar("root ::= [a-d]{40}".into()))).await.expect("an answer").text;
