@@ -34,6 +34,9 @@ unsafe extern "C" fn record(level: ggml_log_level, text: *const c_char, _: *mut 
     // SAFETY: llama.cpp passes a NUL-terminated string that lives until this returns.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let text = text.trim_end();
+    if text.is_empty() {
+        return;
+    }
     if level == GGML_LOG_LEVEL_ERROR {
         COMPLAINT.set(Some(text.to_owned()));
     }
