@@ -34,6 +34,7 @@ pub(crate) fn model(config: &Config) -> Result<LlamaModel, Error> {
     if !extras {
         debug!("this virtual CPU claims AMX; llama.cpp goes without it and without repacked weights");
     }
+    log::take_complaint();
     read(&name, config.gpu_layers, extras)
         .ok_or_else(|| refused(log::take_complaint().unwrap_or_else(|| "no reason given".into())))
 }
