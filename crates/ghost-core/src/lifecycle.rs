@@ -79,6 +79,9 @@ pub struct Record {
     pub spent: Spent,
     /// What the evaluator said of each answer of this generation, oldest first.
     pub judgements: Vec<Judgement>,
+    /// The answer that the last judgement sent back, for the model to revise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Answer>,
 }
 
 /// Where a task stands.
@@ -446,6 +449,7 @@ impl Record {
             attempts: Vec::new(),
             spent: Spent::default(),
             judgements: Vec::new(),
+            draft: None,
         }
     }
 
@@ -671,6 +675,7 @@ pub fn step(record: &Record, event: Event, now: Timestamp) -> Result<(Record, Ve
             next.deliveries = 0;
             next.revisions = 0;
             next.judgements.clear();
+            next.draft = None;
             effects.push(Effect::Count(stats::retried()));
             enqueue(&mut next, now, now, &mut effects);
         }
@@ -775,6 +780,7 @@ fn judge(
         Next::Revise if next.revisions >= MAX_REVISIONS => return Err(Refusal::Exhausted),
         Next::Revise => {
             next.revisions += 1;
+            next.draft = Some(answer);
             enqueue(next, now, now, effects);
         }
         Next::Escalate if next.decision.route == Route::Llm => return Err(Refusal::Exhausted),
@@ -783,6 +789,7 @@ fn judge(
                 route: Route::Llm,
                 reason: "the evaluator did not accept the SLM's answer".to_owned(),
             };
+            next.draft = None;
             effects.push(Effect::Count(stats::escalated()));
             enqueue(next, now, now, effects);
         }
@@ -800,6 +807,7 @@ fn judge(
 
 fn settle(next: &mut Record, state: State, now: Timestamp, effects: &mut Vec<Effect>) {
     next.settled_at = Some(now);
+    next.draft = None;
     next.state = state;
     effects.push(Effect::Count(stats::settled(next)));
 }
