@@ -85,7 +85,6 @@ pub trait Broker: Send + Sync + 'static {
 
 /// What became of a submit.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, one for each submitted task")]
 pub enum Submission {
     /// Accepted.
     New(Record),

