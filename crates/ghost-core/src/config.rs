@@ -50,14 +50,15 @@ settings! {
     slm: Slm {
         /// `llama_cpp` runs the model inside the process; `none` means that there is no SLM.
         provider: SlmProvider = SLM_PROVIDER, provider, Is "llama_cpp";
-        /// A server with OpenAI's API (llama-server, Ollama, vLLM) that is the SLM instead of a model in the process.
+        /// A server with OpenAI's API (llama-server, Ollama, vLLM) that is the SLM instead of a model in the process;
+        /// without a path, `/v1` is meant.
         endpoint: Option<String> = SLM_ENDPOINT, url, Unset "the model runs in the process";
         /// The model's name at SLM_ENDPOINT; needed there, though llama-server takes any.
         model: Option<String> = SLM_MODEL, text, Unset "a model in the process names itself";
         /// A GGUF file to run in the process; `model.toml` beside `model.gguf` tells what it can do.
         model_path: Option<PathBuf> = SLM_MODEL_PATH, path, Unset "the tiny model inside the program";
         /// The most tokens of a prompt and its answer together.
-        context_tokens: Option<u32> = SLM_CONTEXT_TOKENS, tokens, Unset "what the model suggests, at most 4096";
+        context_tokens: Option<u32> = SLM_CONTEXT_TOKENS, tokens, Unset "what the model was trained for, at most 8192";
         /// How many of the model's layers run on a GPU; it takes a build with GPU support.
         gpu_layers: u32 = SLM_GPU_LAYERS, layers, Is "0";
     }
@@ -98,7 +99,8 @@ settings! {
     service: Service {
         /// What the process is called among its peers.
         agent_id: Option<AgentId> = AGENT_ID, agent, Unset "a fresh id for each start";
-        /// The least severe log lines to print: `error`, `warn`, `info`, `debug` or `trace`.
+        /// The least severe log lines to print: `error`, `warn`, `info`, `debug` or `trace`. `ghost` itself prints from
+        /// `warn` up where this is unset.
         log_level: LogLevel = LOG_LEVEL, level, Is "info";
         /// `text` for people; `json` for machines, one flat object a line with the name of what happened in `event`.
         log_format: LogFormat = LOG_FORMAT, format, Is "text";

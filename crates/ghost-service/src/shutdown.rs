@@ -42,6 +42,11 @@ pub fn on(mut signals: mpsc::Receiver<()>) -> Shutdown {
     shutdown
 }
 
+/// Does `work`, but no longer than until its user leaves; none says that they did.
+pub async fn unless_left<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
+    shutdown.leave.run_until_cancelled(work).await
+}
+
 #[cfg(unix)]
 async fn hear(heard: mpsc::Sender<()>) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -83,10 +88,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_leaves_also_drains() {
+    async fn who_leaves_also_drains_and_stops_waiting() {
         let shutdown = Shutdown::default();
+        assert_eq!(unless_left(&shutdown, async { 1 }).await, Some(1));
         shutdown.leave.cancel();
         assert!(shutdown.drain.is_cancelled());
+        assert_eq!(unless_left(&shutdown, std::future::pending::<()>()).await, None);
     }
 
     #[tokio::test]
