@@ -8,7 +8,9 @@
 use serde_json::Value;
 
 use crate::inference::Provider;
-use crate::lifecycle::{Answer, Evaluation, Finding, Judgement, MAX_REVISIONS, Next, Record, Severity};
+use crate::lifecycle::{
+    Answer, Evaluation, Event, Finding, Judgement, MAX_REVISIONS, Next, Record, Severity, State,
+};
 use crate::task::{Kind, TaskRequest};
 use crate::taskmaster::route::Route;
 
@@ -122,6 +124,14 @@ pub fn follow(record: &Record, answer: &Answer, judgement: &Judgement, help: Hel
         Provider::Llm if stuck || record.revisions >= MAX_REVISIONS => Next::GiveUp,
         Provider::Llm => Next::Revise,
     }
+}
+
+/// Judges the answer that an evaluator has claimed; none where the record holds no claimed answer.
+pub fn verdict_on(record: &Record, evaluation: Evaluation, help: Help) -> Option<Event> {
+    let State::Evaluating(lease, answer) = &record.state else { return None };
+    let judgement = judge(record, answer, evaluation);
+    let next = follow(record, answer, &judgement, help);
+    Some(Event::Judge { token: lease.token, judgement, next })
 }
 
 /// Whether two judgements found the same; where in the text does not matter.
