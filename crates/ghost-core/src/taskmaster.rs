@@ -29,6 +29,17 @@ pub enum Complexity {
     Complex,
 }
 
+impl Complexity {
+    /// Its name in JSON, metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Complexity::Simple => "simple",
+            Complexity::Moderate => "moderate",
+            Complexity::Complex => "complex",
+        }
+    }
+}
+
 /// What TaskMaster thinks of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {

@@ -22,6 +22,17 @@ pub enum Route {
     SlmThenLlm,
 }
 
+impl Route {
+    /// Its name in JSON, metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Route::Slm => "slm",
+            Route::Llm => "llm",
+            Route::SlmThenLlm => "slm_then_llm",
+        }
+    }
+}
+
 /// A route, and why it was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
