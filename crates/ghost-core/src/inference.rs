@@ -15,7 +15,9 @@ pub use crate::retry::Retry;
 
 pub mod breaker;
 pub mod claude;
+mod http;
 pub mod hybrid;
+mod instructions;
 pub mod openai_compatible;
 pub mod pricing;
 pub mod prompt;
@@ -266,7 +268,7 @@ pub enum Error {
         waited: Duration,
     },
     /// The prompt is too long for the model.
-    #[error("the prompt needs {needed} tokens, the model has {limit}")]
+    #[error("the prompt is too long for the model{}", tokens(*.needed, *.limit))]
     ContextTooLong {
         /// Prompt and answer together; 0 where the provider does not say.
         needed: u64,
@@ -310,6 +312,15 @@ pub enum Error {
 
 fn after(retry_after: &Option<Duration>) -> String {
     retry_after.map(|wait| format!(" and asks us to wait {wait:?}")).unwrap_or_default()
+}
+
+/// A number as people write it: 0.7, and not the 0.699999988079071 that the nearest `f32` is.
+fn decimal(number: f32) -> Value {
+    number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+fn tokens(needed: u64, limit: u64) -> String {
+    if needed == 0 { String::new() } else { format!(": it needs {needed} tokens of {limit}") }
 }
 
 impl Error {

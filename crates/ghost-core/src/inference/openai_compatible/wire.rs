@@ -1,0 +1,92 @@
+//! What is sent: the body of a `POST …/chat/completions`.
+
+use serde_json::{Value, json};
+
+use super::Config;
+use crate::inference::{Request, Shape, decimal, instructions};
+
+/// The body that asks for this. OpenAI's own newer models know only `max_completion_tokens`, all other endpoints know
+/// `max_tokens`.
+pub(super) fn body(request: &Request, config: &Config, at_openai: bool) -> Value {
+    let (format, words) = match &request.shape {
+        Shape::Json(schema) => (Some(schema), None),
+        Shape::JsonOfSpans { schema, .. } => (Some(schema), Some(instructions::COPY.to_owned())),
+        other => (None, instructions::shape(other)),
+    };
+    let system = instructions::system(request, words).map(|text| json!({"role": "system", "content": text}));
+    let turns =
+        request.messages.iter().map(|message| json!({"role": message.role.name(), "content": message.text}));
+    let messages: Vec<Value> = system.into_iter().chain(turns).collect();
+    let model = request.model.as_deref().unwrap_or(&config.model);
+    let mut json = json!({"model": model, "messages": messages});
+    json[if at_openai { "max_completion_tokens" } else { "max_tokens" }] = request.max_tokens.into();
+    if config.streaming {
+        json["stream"] = true.into();
+        json["stream_options"] = json!({"include_usage": true});
+    }
+    if config.logprobs {
+        json["logprobs"] = true.into();
+    }
+    if let Some(schema) = format {
+        let schema = json!({"name": "answer", "schema": schema});
+        json["response_format"] = json!({"type": "json_schema", "json_schema": schema});
+    }
+    if let Some(temperature) = request.temperature {
+        json["temperature"] = decimal(temperature);
+    }
+    if !request.stop.is_empty() {
+        json["stop"] = json!(request.stop);
+    }
+    if let Some(tools) = &request.tools {
+        json["tools"] = tools.clone();
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::Provider;
+
+    #[test]
+    fn a_request_of_a_small_model_streams_with_usage_and_log_probabilities() {
+        let config = Config::new(Provider::Slm, "http://localhost:8080", "phi");
+        let body = body(&Request::new("hello"), &config, false);
+        let expected = json!({
+            "model": "phi",
+            "messages": [{"role": "user", "content": "hello"}],
+            "max_tokens": 1024,
+            "stream": true,
+            "stream_options": {"include_usage": true},
+            "logprobs": true
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn every_part_of_a_request_has_its_place() {
+        let mut config = Config::new(Provider::Llm, "https://api.openai.com/v1", "gpt");
+        config.streaming = false;
+        let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+        let request = Request {
+            system: Some("be kind".to_owned()),
+            model: Some("gpt-2".to_owned()),
+            temperature: Some(0.7),
+            stop: vec!["END".to_owned()],
+            shape: Shape::JsonOfSpans { schema: schema.clone(), source: "text".to_owned() },
+            tools: Some(json!([{"type": "function", "function": {"name": "clock"}}])),
+            ..Request::new("hello")
+        };
+        let body = body(&request, &config, true);
+        assert_eq!(body["model"], "gpt-2");
+        assert_eq!(body["messages"][0]["role"], "system");
+        assert_eq!(body["messages"][0]["content"], format!("be kind\n\n{}", instructions::COPY));
+        assert_eq!(body["response_format"]["json_schema"]["schema"], schema);
+        assert_eq!((&body["temperature"], &body["stop"]), (&json!(0.7), &json!(["END"])));
+        assert_eq!(body["tools"][0]["function"]["name"], "clock");
+        assert_eq!(body["max_completion_tokens"], 1024);
+        for absent in ["max_tokens", "stream", "stream_options", "logprobs"] {
+            assert!(body.get(absent).is_none(), "{absent}");
+        }
+    }
+}
