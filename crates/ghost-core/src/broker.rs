@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 use crate::id::{AgentId, BatchId, LeaseToken, TaskId, TaskKey};
 use crate::lifecycle::{self, Effect, Event, Record, Refusal, Stage, Timestamp};
 use crate::messages::AgentInfo;
-use crate::retry::Retry;
+use crate::retry::{Backoff, Retry};
 use crate::stats::Counters;
 use crate::task::Status;
 
@@ -26,6 +26,12 @@ pub mod sqlite;
 
 /// The most records that one call hands over.
 pub const MAX_BATCH: usize = 64;
+
+const PATIENCE: u32 = 8;
+const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(2), Duration::from_millis(250)) {
+    Ok(backoff) => backoff,
+    Err(_) => unreachable!(),
+};
 
 /// A store of tasks.
 #[async_trait]
@@ -249,14 +255,37 @@ pub enum AdvanceError {
 /// [`AdvanceError`]; after a refusal the task is as it was.
 pub async fn advance(broker: &dyn Broker, mut record: Record, event: Event) -> Result<Record, AdvanceError> {
     loop {
-        let commit = Commit::step(&record, event.clone(), broker.now().await?)?;
-        let after = commit.record.clone();
-        match broker.commit(std::slice::from_ref(&commit)).await?.first() {
-            Some(Outcome::Done) => return Ok(after),
+        let now = patiently(|| broker.now()).await?;
+        let commit = Commit::step(&record, event.clone(), now)?;
+        // One and the same commit is repeated, which the store recognises. A new step would not do: once the lost
+        // commit took effect its sender's lease is over, and what it paid would be charged a second time.
+        let outcomes = patiently(|| broker.commit(std::slice::from_ref(&commit))).await?;
+        match outcomes.first() {
+            Some(Outcome::Done) => return Ok(commit.record),
             Some(Outcome::Conflict) => {}
             Some(Outcome::Gone) | None => return Err(AdvanceError::Gone),
         }
-        record = broker.get(&record.key).await?.ok_or(AdvanceError::Gone)?;
+        record = patiently(|| broker.get(&record.key)).await?.ok_or(AdvanceError::Gone)?;
+    }
+}
+
+/// Repeats a call that may succeed later, for half a second at most: longer than a lost message, shorter than a lease.
+///
+/// # Errors
+/// The last [`Error`]; at once where [`Error::retry`] says never, or later than we would wait.
+pub async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut failures = 0;
+    loop {
+        match call().await {
+            Err(error) if error.retry() == Retry::Now && failures < PATIENCE => {
+                failures += 1;
+                tokio::time::sleep(BACKOFF.wait(failures, &mut fastrand::Rng::new())).await;
+            }
+            result => return result,
+        }
     }
 }
 
@@ -281,8 +310,8 @@ impl Commit {
 /// # Errors
 /// [`Error`] of the store.
 pub async fn reap(broker: &dyn Broker, max_wait: Duration) -> Result<usize, Error> {
-    let overdue = broker.overdue(max_wait, MAX_BATCH).await?;
-    let now = broker.now().await?;
+    let overdue = patiently(|| broker.overdue(max_wait, MAX_BATCH)).await?;
+    let now = patiently(|| broker.now()).await?;
     let commits: Vec<Commit> = overdue
         .iter()
         .filter_map(|record| {
@@ -290,6 +319,6 @@ pub async fn reap(broker: &dyn Broker, max_wait: Duration) -> Result<usize, Erro
             give_up.or_else(|_| Commit::step(record, Event::Expire, now)).ok()
         })
         .collect();
-    let outcomes = broker.commit(&commits).await?;
+    let outcomes = patiently(|| broker.commit(&commits)).await?;
     Ok(outcomes.iter().filter(|outcome| **outcome == Outcome::Done).count())
 }

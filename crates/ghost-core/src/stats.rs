@@ -85,6 +85,14 @@ pub fn settled(record: &Record) -> Count {
     Count(counts)
 }
 
+/// A call was charged to a task that was answered already: it saved that much less.
+pub fn spent_late(cost_micro_usd: u64) -> Count {
+    Count(vec![(
+        "saved_micro_usd".to_owned(),
+        i64::try_from(cost_micro_usd).unwrap_or(i64::MAX).saturating_neg(),
+    )])
+}
+
 /// Histograms of 1 ms to a day with two significant figures.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 86_400_000, 2).expect("constant bounds that are valid")

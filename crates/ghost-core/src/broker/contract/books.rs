@@ -1,0 +1,164 @@
+//! Counting, telling, keeping and forgetting.
+
+use serde_json::json;
+
+use super::*;
+use crate::broker::News;
+use crate::messages::{AgentInfo, AgentStatus, Role};
+use crate::task::Status;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(super) async fn every_accepted_task_is_completed_failed_or_cancelled(harness: &mut impl Harness) {
+    given(harness, [json!({"task_id": "completed"})]).await;
+    let record = claim_one(harness, "w", Stage::Infer).await;
+    done(harness, &record, answered(&record, "4", Then::Settle)).await;
+    given(harness, [json!({"task_id": "failed"})]).await;
+    let record = claim_one(harness, "w", Stage::Infer).await;
+    done(harness, &record, failed(&record)).await;
+    let keys = given(harness, [json!({"task_id": "cancelled"})]).await;
+    let record = get(harness, &keys[0]).await;
+    done(harness, &record, Event::Cancel).await;
+    let keys = given(harness, [json!({"task_id": "late", "timeout": 1})]).await;
+    let claim = wants("vanishes", Stage::Infer, 1);
+    surely(|| harness.broker().claim(&claim)).await;
+    assert_eq!(get(harness, &keys[0]).await.status(), Status::Assigned, "whether or not the reply arrived");
+    harness.pass(Duration::from_secs(1));
+    reaped(harness).await;
+    let counters = counters(harness).await;
+    let settled = ["tasks.completed", "tasks.failed", "tasks.cancelled"].map(|name| counters[name]);
+    assert_eq!((counters["tasks.submitted"], settled), (4, [1, 2, 1]));
+    let tally = surely(|| harness.broker().tally(None)).await;
+    assert_eq!(tally, [(Status::Completed, 1), (Status::Failed, 2), (Status::Cancelled, 1)]);
+}
+
+/// Submits a task, claims it and ends it: the batch's newest settlement.
+async fn settle(
+    harness: &impl Harness,
+    batch: Option<BatchId>,
+    id: &str,
+    end: fn(&Record) -> Event,
+) -> Record {
+    let record = task(harness, batch, json!({"task_id": id})).await;
+    submit(harness, vec![record]).await;
+    let record = claim_one(harness, "w", Stage::Infer).await;
+    done(harness, &record, end(&record)).await
+}
+
+fn right(record: &Record) -> Event {
+    answered(record, "4", Then::Settle)
+}
+
+pub(super) async fn settled_records_come_in_the_order_of_their_settlement(harness: &mut impl Harness) {
+    let batch = BatchId::generate();
+    let other = settle(harness, Some(BatchId::generate()), "c", right).await;
+    let c = settle(harness, Some(batch), "c", failed).await;
+    let a = settle(harness, Some(batch), "a", right).await;
+    let b = settle(harness, Some(batch), "b", right).await;
+    let waiting = task(harness, Some(batch), json!({"task_id": "waiting"})).await;
+    submit(harness, vec![waiting]).await;
+    let after = async |cursor, limit| surely(|| harness.broker().settled(batch, cursor, limit)).await;
+    let first = after(0, 2).await;
+    assert_eq!(first.iter().map(|(_, record)| record).collect::<Vec<_>>(), [&c, &a]);
+    let rest = after(first[1].0, 2).await;
+    assert_eq!(rest.iter().map(|(_, record)| record).collect::<Vec<_>>(), [&b]);
+    let end = rest[0].0;
+    assert_eq!(after(end, 2).await, []);
+    done(harness, &a, Event::Charge(vec![attempt()])).await;
+    assert_eq!(after(end, 2).await, [], "a late bill is no new settlement");
+    let retried = done(harness, &c, Event::Retry(c.verdict.clone(), c.decision.clone())).await;
+    assert_eq!(after(0, 9).await.len(), 2);
+    let record = done(harness, &retried, Event::Cancel).await;
+    assert_eq!(after(end, 2).await[0].1, record, "settled anew, it comes anew");
+    assert_eq!(get(harness, &other.key).await, other);
+}
+
+pub(super) async fn a_purge_takes_settled_records_only(harness: &mut impl Harness) {
+    let old = settle(harness, None, "old", right).await;
+    harness.pass(HOUR);
+    let mut kept = Vec::new();
+    for id in ["1", "2", "3"] {
+        kept.push(settle(harness, None, id, right).await);
+    }
+    given(harness, [json!({"task_id": "waiting"})]).await;
+    let broker = harness.broker();
+    assert_eq!(broker.purge(None, None).await, Ok(0));
+    assert_eq!(broker.purge(Some(HOUR / 2), None).await, Ok(1));
+    assert_eq!(broker.get(&old.key).await, Ok(None));
+    assert_eq!(broker.purge(None, Some(2)).await, Ok(1), "the surplus, oldest first");
+    assert_eq!(broker.get(&kept[0].key).await, Ok(None));
+    assert_eq!(broker.purge(None, Some(2)).await, Ok(0));
+    assert_eq!(broker.get(&kept[1].key).await, Ok(Some(kept[1].clone())));
+    assert_eq!(broker.purge(None, Some(0)).await, Ok(2));
+    assert_eq!(broker.tally(None).await, Ok(vec![(Status::Pending, 1)]));
+    assert_eq!(counters(harness).await["tasks.completed"], 4, "what was counted stays counted");
+    settle(harness, None, "old", right).await;
+}
+
+pub(super) async fn agents_are_forgotten_when_they_fall_silent(harness: &mut impl Harness) {
+    let agent = |name: &str, status| AgentInfo {
+        agent_id: holder(name),
+        role: Role::Worker,
+        status,
+        capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
+        current_load: 0,
+        max_load: 4,
+        metadata: serde_json::Map::new(),
+    };
+    let announce = async |agent: &AgentInfo| surely(|| harness.broker().announce(agent, LEASE)).await;
+    let alive = async || surely(|| harness.broker().agents()).await;
+    let (one, two) = (agent("one", AgentStatus::Idle), agent("two", AgentStatus::Idle));
+    announce(&one).await;
+    announce(&two).await;
+    assert_eq!(alive().await, [one.clone(), two]);
+    harness.pass(LEASE / 2);
+    let busy = agent("one", AgentStatus::Busy);
+    announce(&busy).await;
+    harness.pass(LEASE / 2);
+    assert_eq!(alive().await, [busy]);
+    surely(|| harness.broker().withdraw(&one.agent_id)).await;
+    assert_eq!(alive().await, []);
+}
+
+pub(super) async fn news_arrives(harness: &mut impl Harness) {
+    let mut subscription = harness.broker().subscribe().await.expect("one can listen");
+    let mut news = async || subscription.next().await.expect("nothing is missed");
+    let keys = given(harness, [json!({"task_id": "a"})]).await;
+    let changed = |status| News::Changed(keys[0].clone(), status);
+    assert_eq!(news().await, changed(Status::Pending));
+    assert_eq!(news().await, News::Work(Stage::Infer));
+    let record = claim_one(harness, "w", Stage::Infer).await;
+    assert_eq!(news().await, changed(Status::Assigned));
+    let record = done(harness, &record, Event::Start(token(&record))).await;
+    assert_eq!(news().await, changed(Status::InProgress));
+    let delta = News::Delta(record.key.clone(), "4".to_owned());
+    harness.broker().publish(delta.clone()).await.expect("one can tell");
+    assert_eq!(news().await, delta);
+    done(harness, &record, answered(&record, "4", Then::Evaluate)).await;
+    assert_eq!(news().await, News::Work(Stage::Evaluate));
+    let record = claim_one(harness, "e", Stage::Evaluate).await;
+    let accept = Event::Judge {
+        token: token(&record),
+        judgement: judgement(true),
+        next: crate::lifecycle::Next::Accept,
+    };
+    done(harness, &record, accept).await;
+    assert_eq!(news().await, changed(Status::Completed));
+}
+
+pub(super) async fn an_acknowledged_task_survives_a_restart(harness: &mut impl Harness) {
+    let settled = settle(harness, None, "settled", right).await;
+    given(harness, ["held", "waiting"].map(|id| json!({"task_id": id, "description": "naïve? 🦀 \"yes\""})))
+        .await;
+    let held = claim_one(harness, "w", Stage::Infer).await;
+    let before = counters(harness).await;
+    if !harness.restart().await {
+        return;
+    }
+    assert_eq!(get(harness, &settled.key).await, settled);
+    assert_eq!(get(harness, &held.key).await, held);
+    assert_eq!(counters(harness).await, before);
+    let record = done(harness, &held, answered(&held, "4", Then::Settle)).await;
+    assert_eq!(text(&record), "4", "a lease outlives the store's process");
+    assert_eq!(claim_one(harness, "w", Stage::Infer).await.key.id.as_str(), "waiting");
+}
