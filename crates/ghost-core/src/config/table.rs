@@ -1,6 +1,6 @@
 //! The shape of the table of settings, and the macro that makes the typed configuration out of it.
 //!
-//! A row of [`settings!`] is the only place that knows a setting: its doc comment is its meaning in the documentation
+//! A row of `settings!` is the only place that knows a setting: its doc comment is its meaning in the documentation
 //! too, and the field, the row for `ghost doctor` and the reading of its value all come from it.
 
 /// One setting.
