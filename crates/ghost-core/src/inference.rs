@@ -194,7 +194,8 @@ pub enum Finish {
     StopSequence(String),
     /// The model wants a tool's result.
     ToolUse,
-    /// The model declined.
+    /// The model declined, or a filter stopped it. Unlike [`Error::ContentFilter`] the call was paid for; like it, it
+    /// is not routed around.
     Refusal,
 }
 

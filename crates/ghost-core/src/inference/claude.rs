@@ -148,6 +148,9 @@ impl Backend for Claude {
         let call = self.http.post(&self.url, &json).headers(self.headers.clone());
         let mut completion = self.http.call::<fold::Fold>(call, self.streaming, &request, deltas).await?;
         completion.warnings.splice(..0, warnings);
+        if completion.model.is_empty() {
+            completion.model = model.to_owned();
+        }
         Ok(completion)
     }
 }

@@ -19,6 +19,8 @@ pub(super) use failure::{Complaint, Meaning, failure, numbers};
 use super::sse::{self, Event};
 use super::{Completion, Deltas, Error, Request};
 
+/// Once the model has said why it stopped, only the usage and the end marker are missing: how long they may take.
+const GRACE: Duration = Duration::from_secs(1);
 /// More of an error's body is not read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 /// More of an answer that comes in one piece is not read.
@@ -51,8 +53,11 @@ pub(super) trait Fold: Default + Send {
     /// What the provider says went wrong.
     fn event(&mut self, event: &Event) -> Result<Progress, Complaint>;
 
-    /// Takes in an answer that came in one piece; false where it is none.
-    fn whole(&mut self, body: Value) -> bool;
+    /// Takes in an answer that came in one piece.
+    ///
+    /// # Errors
+    /// What the provider says went wrong, or that this is no answer.
+    fn whole(&mut self, body: Value) -> Result<(), Complaint>;
 
     /// Whether the model has said why it stopped: whatever breaks off after that costs no text.
     fn has_stopped(&self) -> bool;
@@ -141,31 +146,27 @@ impl Http {
             let complaint = F::complaint(status, &String::from_utf8_lossy(&body));
             return Err(failure(&self.provider, status, &headers, request_id, complaint));
         }
+        let complain = |complaint: Complaint| {
+            failure(&self.provider, complaint.status.unwrap_or(status), &headers, request_id, complaint)
+        };
         let mut fold = F::default();
-        let streamed = headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        // A proxy may forget to say that a stream is one, or answer in one piece though it was asked for a stream.
+        let streamed = kind.starts_with("text/event-stream") || (streaming && !kind.contains("json"));
         let (along, mut afterwards) = if streamed { (deltas, None) } else { (None, deltas) };
         if streamed {
-            let events =
-                sse::events(Box::pin(response.bytes_stream()).map(|chunk| chunk.map_err(|e| words(&e))));
-            self.follow(&mut fold, events, first_token, along).await.map_err(|end| match end {
-                End::Error(error) => error,
-                End::Complaint(complaint) => failure(
-                    &self.provider,
-                    complaint.status.unwrap_or(status),
-                    &headers,
-                    request_id,
-                    complaint,
-                ),
-            })?;
+            let bytes = Box::pin(response.bytes_stream()).map(|chunk| chunk.map_err(|error| words(&error)));
+            self.follow(&mut fold, sse::events(bytes), first_token, along).await.map_err(
+                |end| match end {
+                    End::Error(error) => error,
+                    End::Complaint(complaint) => complain(complaint),
+                },
+            )?;
         } else {
             let body = read(response, MAX_BODY_BYTES).await;
             let body = serde_json::from_slice(&body)
                 .map_err(|error| self.broken(format!("an answer that is no JSON: {error}")))?;
-            if !fold.whole(body) {
-                return Err(self.broken("an answer that is none".to_owned()));
-            }
+            fold.whole(body).map_err(complain)?;
         }
         if !fold.has_stopped() {
             return Err(self.broken("the answer broke off".to_owned()));
@@ -206,7 +207,7 @@ impl Http {
                 Err(_) if fold.has_stopped() => return Ok(()),
                 Err(complaint) => return Err(End::Complaint(complaint)),
             }
-            patience = self.patience.next_token;
+            patience = if fold.has_stopped() { GRACE } else { self.patience.next_token };
             deadline = Instant::now() + patience;
         }
     }

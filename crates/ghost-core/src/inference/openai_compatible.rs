@@ -131,7 +131,12 @@ impl Backend for OpenAiCompatible {
         let at_openai = self.url.host_str() == Some("api.openai.com");
         let body = wire::body(&request, &self.config, at_openai);
         let call = self.http.post(&self.url, &body).headers(self.headers.clone());
-        self.http.call::<fold::Fold>(call, self.config.streaming, &request, deltas).await
+        let mut completion =
+            self.http.call::<fold::Fold>(call, self.config.streaming, &request, deltas).await?;
+        if completion.model.is_empty() {
+            completion.model = request.model.unwrap_or_else(|| self.config.model.clone());
+        }
+        Ok(completion)
     }
 }
 

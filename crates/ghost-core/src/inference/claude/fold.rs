@@ -71,14 +71,12 @@ struct Message {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
     #[serde(other)]
     Unknown,
 }
@@ -144,11 +142,11 @@ impl Folding for Fold {
                 Progress::text(text)
             }
             Incoming::ContentBlockDelta { index, delta } => match (self.blocks.get_mut(&index), delta) {
-                (Some(Block::Text(whole)), Delta::TextDelta { text }) => {
+                (Some(Block::Text(whole)), Delta::Text { text }) => {
                     whole.push_str(&text);
                     Progress::text(text)
                 }
-                (Some(Block::ToolUse { input, .. }), Delta::InputJsonDelta { partial_json }) => {
+                (Some(Block::ToolUse { input, .. }), Delta::InputJson { partial_json }) => {
                     input.push_str(&partial_json);
                     Progress::Alive
                 }
@@ -161,7 +159,9 @@ impl Folding for Fold {
                 Progress::Alive
             }
             Incoming::MessageDelta { delta, usage } => {
-                self.stop = delta;
+                if delta.stop_reason.is_some() {
+                    self.stop = delta;
+                }
                 if let Some(usage) = usage {
                     self.usage.update(usage);
                 }
@@ -175,10 +175,13 @@ impl Folding for Fold {
         })
     }
 
-    fn whole(&mut self, body: Value) -> bool {
-        let Ok(message) = serde_json::from_value(body) else { return false };
+    fn whole(&mut self, body: Value) -> Result<(), Complaint> {
+        let message = Message::deserialize(&body).map_err(|_| {
+            let none = |_| Trouble { message: "an answer that is none".to_owned(), ..Trouble::default() };
+            Trouble::deserialize(&body["error"]).unwrap_or_else(none).complaint()
+        })?;
         self.start(message);
-        true
+        Ok(())
     }
 
     fn has_stopped(&self) -> bool {
@@ -224,14 +227,9 @@ impl Folding for Fold {
     }
 
     fn complaint(status: u16, body: &str) -> Complaint {
-        #[derive(Deserialize)]
-        struct Body {
-            error: Trouble,
-        }
-        let trouble = serde_json::from_str(body).map_or_else(
-            |_| Trouble { message: body.trim().to_owned(), ..Trouble::default() },
-            |b: Body| b.error,
-        );
+        let body = body.trim();
+        let trouble = serde_json::from_str(body).and_then(|body: Value| Trouble::deserialize(&body["error"]));
+        let trouble = trouble.unwrap_or_else(|_| Trouble { message: body.to_owned(), ..Trouble::default() });
         Complaint { status: Some(status), ..trouble.complaint() }
     }
 }

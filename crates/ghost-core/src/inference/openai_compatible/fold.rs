@@ -124,13 +124,15 @@ impl Folding for Fold {
         })
     }
 
-    fn whole(&mut self, body: Value) -> bool {
-        let Ok(chunk) = serde_json::from_value::<Chunk>(body) else { return false };
-        let complete = chunk.choices.iter().any(|choice| choice.delta.is_some());
-        self.take(chunk);
+    fn whole(&mut self, body: Value) -> Result<(), Complaint> {
+        let chunk = Chunk::deserialize(&body).ok().filter(|chunk| {
+            chunk.error.is_none() && chunk.choices.iter().any(|choice| choice.delta.is_some())
+        });
+        let none = json!("an answer that is none");
+        self.take(chunk.ok_or_else(|| complaint(502, body.get("error").unwrap_or(&none)))?);
         // An answer in one piece is whole, also where nobody says why it ended.
         self.finish.get_or_insert_default();
-        complete
+        Ok(())
     }
 
     fn has_stopped(&self) -> bool {
@@ -243,7 +245,8 @@ impl Reported {
 /// What an error means; every server words it in its own way.
 fn complaint(status: u16, error: &Value) -> Complaint {
     let text = |name: &str| error[name].as_str().unwrap_or_default();
-    let message = error.as_str().unwrap_or_else(|| text("message")).to_owned();
+    let message = error.as_str().or_else(|| error["message"].as_str());
+    let message = message.map_or_else(|| error.to_string(), str::to_owned);
     let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
     let lower = message.to_lowercase();
     let kinds = [text("code"), text("type")];

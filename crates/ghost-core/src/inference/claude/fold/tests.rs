@@ -88,19 +88,21 @@ fn only_text_blocks_are_the_answer_and_usage_is_the_last_total() {
 #[test]
 fn a_message_in_one_piece_is_the_same_answer() {
     let mut fold = Fold::default();
-    assert!(fold.whole(json!({
+    let message = json!({
         "type": "message", "model": "claude-haiku-4-5", "stop_reason": "stop_sequence", "stop_sequence": "END",
         "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "four"},
                     {"type": "tool_use", "id": "toolu_1", "name": "clock", "input": {"zone": "UTC"}}],
         "usage": {"input_tokens": 3, "output_tokens": 2, "a_field": "of tomorrow"}
-    })));
+    });
+    assert_eq!(fold.whole(message), Ok(()));
     assert!(fold.has_stopped());
     let whole = fold.complete(&Request::new("hello"), Some("req_1".to_owned()));
     assert_eq!((whole.text.as_str(), whole.finish), ("four", Finish::StopSequence("END".to_owned())));
     assert_eq!(whole.tool_calls[0]["input"], json!({"zone": "UTC"}));
     assert_eq!(whole.usage.output_tokens, 2);
     assert_eq!(whole.request_id.as_deref(), Some("req_1"));
-    assert!(!Fold::default().whole(json!({"hello": "world"})));
+    let stranger = Fold::default().whole(json!({"hello": "world"})).expect_err("no answer");
+    assert_eq!((stranger.status, stranger.message.as_str()), (Some(500), "an answer that is none"));
 }
 
 #[test]
@@ -203,4 +205,8 @@ fn complaints_about_the_length_carry_their_numbers() {
     assert_eq!(meaning("max_tokens: must be at least 1"), None);
     let page = <Fold as Folding>::complaint(502, "<h1>Bad gateway</h1>");
     assert_eq!((page.status, page.message.as_str()), (Some(502), "<h1>Bad gateway</h1>"));
+    for strange in ["{\"detail\": \"no route\"}", "42", "[]", "\"no\"", "null", "{\"error\": \"no\"}", ""] {
+        let complaint = <Fold as Folding>::complaint(404, strange);
+        assert_eq!((complaint.status, complaint.message.as_str()), (Some(404), strange));
+    }
 }

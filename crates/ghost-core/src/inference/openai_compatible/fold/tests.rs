@@ -45,11 +45,15 @@ fn text_usage_and_log_probabilities_come_together_from_chunks() {
 fn a_completion_in_one_piece_is_the_same_answer() {
     let mut fold = Fold::default();
     let call = json!({"id": "call_1", "type": "function", "function": {"name": "clock", "arguments": "{}"}});
-    assert!(fold.whole(json!({"model": "phi", "usage": {"prompt_tokens": 1, "completion_tokens": 1},
-        "choices": [{"message": {"content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"}]})));
+    let whole = json!({"model": "phi", "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        "choices": [{"message": {"content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    assert_eq!(fold.whole(whole), Ok(()));
     let whole = fold.complete(&Request::new("hello"), None);
     assert_eq!((whole.tool_calls, whole.finish), (vec![call], Finish::ToolUse));
-    assert!(!Fold::default().whole(json!({"choices": []})));
+    let stranger = Fold::default().whole(json!({"choices": []})).expect_err("no answer");
+    assert_eq!((stranger.status, stranger.message.as_str()), (Some(502), "an answer that is none"));
+    let trouble = Fold::default().whole(json!({"error": {"message": "no such model"}})).expect_err("trouble");
+    assert_eq!(trouble.message, "no such model");
 }
 
 #[test]
@@ -114,4 +118,8 @@ fn every_server_complains_about_the_length_in_its_own_way() {
     assert_eq!(meaning(filtered), Some(Meaning::Filtered));
     let ollama = <Fold as Folding>::complaint(404, "{\"error\": \"model not found\"}");
     assert_eq!((ollama.message.as_str(), ollama.meaning), ("model not found", None));
+    for strange in ["{\"detail\":\"no route\"}", "42", "[]", "null", "nothing", ""] {
+        let complaint = <Fold as Folding>::complaint(404, strange);
+        assert_eq!((complaint.status, complaint.message.as_str()), (Some(404), strange));
+    }
 }
