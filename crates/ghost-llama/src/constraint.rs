@@ -267,7 +267,7 @@ pub(crate) mod tests {
             source in "[ab é👻\n]{1,30}", picks in prop::collection::vec(any::<u8>(), 1..60),
         ) {
             prop_assume!(!source.trim().is_empty());
-            if let Some(answer) = walk(&mut Span::new(&source).unwrap(), &picks) {
+            if let Some(answer) = walk(&mut Span::new(&source).expect("a source"), &picks) {
                 let answer = String::from_utf8(answer).expect("whole characters");
                 prop_assert!(source.contains(&answer) && !answer.trim().is_empty());
             }
@@ -277,8 +277,8 @@ pub(crate) mod tests {
         fn whatever_a_choice_allows_is_one_of_them(
             choices in prop::collection::vec("[abé]{1,5}", 1..6), picks in prop::collection::vec(any::<u8>(), 24),
         ) {
-            let answer = walk(&mut Choice::new(&choices).unwrap(), &picks).expect("a choice is short");
-            prop_assert!(choices.contains(&String::from_utf8(answer).unwrap()));
+            let answer = walk(&mut Choice::new(&choices).expect("choices"), &picks).expect("a choice is short");
+            prop_assert!(choices.contains(&String::from_utf8(answer).expect("valid UTF-8")));
         }
 
         #[test]

@@ -5,10 +5,7 @@
 //! that a request may hold reaches an assertion of llama.cpp: positions stay below the context, batches below
 //! `n_batch`, tokens come from the vocabulary.
 
-use std::fs::File;
-use std::io::Read;
 use std::num::NonZeroU32;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -16,10 +13,8 @@ use std::time::Instant;
 use ghost_core::inference::{self, Completion, Finish, Provider, Request, Role, Shape, Usage};
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
-use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use tokio::sync::mpsc;
 use tracing::info;
@@ -29,7 +24,7 @@ use crate::prompt::Template;
 use crate::sampling::{Sampler, log_probability};
 use crate::text::TextStream;
 use crate::vocabulary::{Kind, Vocabulary};
-use crate::{Config, Error, Facts, log};
+use crate::{Config, Error, Facts, load, log};
 
 /// The most tokens of a prompt that are decoded before the loop looks whether anybody is still interested.
 const CHUNK: u32 = 256;
@@ -60,7 +55,7 @@ pub(crate) fn run(
     mut jobs: mpsc::Receiver<Job>,
     pace: &AtomicU64,
 ) {
-    let model = match load(config) {
+    let model = match load::model(config) {
         Ok(model) => model,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -90,32 +85,6 @@ pub(crate) fn run(
         // Nobody may be there to hear it.
         let _ = job.events.send(Event::End(result));
     }
-}
-
-/// llama.cpp itself, set up once for the process.
-fn backend() -> Result<&'static LlamaBackend, Error> {
-    static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
-    let backend = BACKEND.get_or_init(|| LlamaBackend::init().map_err(|error| error.to_string()));
-    backend.as_ref().map_err(|error| Error::Start(error.clone()))
-}
-
-fn load(config: &Config) -> Result<LlamaModel, Error> {
-    let path = &config.path;
-    let unreadable = |source| Error::Read { path: path.clone(), source };
-    let mut magic = [0; 4];
-    let mut file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
-    }
-    if file.read_exact(&mut magic).is_err() || &magic != b"GGUF" {
-        return Err(Error::NotGguf(path.clone()));
-    }
-    log::capture();
-    let params = LlamaModelParams::default().with_n_gpu_layers(config.gpu_layers);
-    LlamaModel::load_from_file(backend()?, path, &params).map_err(|error| Error::Load {
-        path: path.clone(),
-        reason: log::take_complaint().unwrap_or_else(|| error.to_string()),
-    })
 }
 
 /// The model and all that an answer needs.
@@ -159,7 +128,7 @@ impl<'m> Engine<'m> {
             .with_n_threads(n_threads)
             .with_n_threads_batch(n_threads);
         let context = model
-            .new_context(backend()?, params)
+            .new_context(load::backend()?, params)
             .map_err(|error| Error::Start(log::take_complaint().unwrap_or_else(|| error.to_string())))?;
         let stem = config.path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
         let name = stem.or_else(|| model.meta_val_str("general.name").ok()).unwrap_or_else(|| "model".into());
@@ -261,7 +230,10 @@ impl<'m> Engine<'m> {
 
     /// Decodes the prompt, chunk by chunk.
     fn prefill(&mut self, sequence: &Sequence) -> Result<(), inference::Error> {
-        self.context.clear_kv_cache();
+        // Forgets the last answer without wiping the memory, which takes longer than a short answer.
+        self.context
+            .clear_kv_cache_seq(Some(0), None, None)
+            .map_err(|error| inference::Error::Engine(format!("the context cannot be emptied: {error}")))?;
         let chunks = sequence.prompt.chunks(self.context.n_batch() as usize);
         let last = chunks.len() - 1;
         let mut position = 0;
@@ -305,7 +277,8 @@ impl<'m> Engine<'m> {
             (None, _) => true,
             (Some(constraint), Kind::Text) => {
                 let bytes = vocabulary.bytes(token, last.is_none());
-                !bytes.is_empty() && constraint.allows(bytes)
+                // A costly constraint over a large vocabulary takes a while; whoever withdraws need not wait.
+                !bytes.is_empty() && !job.events.is_closed() && constraint.allows(bytes)
             }
             (Some(constraint), Kind::End) => constraint.may_end(),
             (Some(_), Kind::Control) => false,

@@ -1,8 +1,8 @@
 //! llama.cpp inside our process, as a [`Backend`].
 //!
-//! [`Llama::load`] starts a thread that owns the model ([`engine`]); a [`Llama`] is the handle that async code asks.
-//! An answer goes through [`prompt`] (the GGUF's chat template), [`constraint`] (what its shape allows), [`sampling`]
-//! and [`text`] (whole characters, stop strings). All C++ of Ghost Swarm is behind this crate.
+//! [`Llama::load`] starts a thread that owns the model (`engine`); a [`Llama`] is the handle that async code asks.
+//! An answer goes through `prompt` (the GGUF's chat template), `constraint` (what its shape allows), `sampling`
+//! and `text` (whole characters, stop strings). All C++ of Ghost Swarm is behind this crate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ mod config;
 mod constraint;
 mod engine;
 mod error;
+mod load;
 mod log;
 mod prompt;
 mod sampling;

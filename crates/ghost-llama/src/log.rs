@@ -1,6 +1,6 @@
 //! llama.cpp's own log, as debug events of ours; it never holds prompts.
 //!
-//! The last complaint of a thread is kept, since it says why a model could not be loaded.
+//! The first complaint of a thread is kept, since it says why a model could not be loaded; later ones only that.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
@@ -21,7 +21,7 @@ pub(crate) fn capture() {
     ONCE.call_once(|| unsafe { llama_log_set(Some(record), std::ptr::null_mut()) });
 }
 
-/// What llama.cpp last complained about on this thread.
+/// What llama.cpp first complained about on this thread since this was asked last.
 pub(crate) fn take_complaint() -> Option<String> {
     COMPLAINT.take()
 }
@@ -34,8 +34,13 @@ unsafe extern "C" fn record(level: ggml_log_level, text: *const c_char, _: *mut 
     // SAFETY: llama.cpp passes a NUL-terminated string that lives until this returns.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let text = text.trim_end();
+    if text.is_empty() {
+        return;
+    }
     if level == GGML_LOG_LEVEL_ERROR {
-        COMPLAINT.set(Some(text.to_owned()));
+        COMPLAINT.with_borrow_mut(|complaint| {
+            complaint.get_or_insert_with(|| text.to_owned());
+        });
     }
     debug!(target: "llama.cpp", "{text}");
 }

@@ -1,7 +1,7 @@
 //! A tiny model with random weights, written as a GGUF: enough to drive all of the engine without a download.
 //!
-//! Llama architecture, two layers, one token per byte and some longer ones, ChatML. What it answers is noise that
-//! depends on the prompt; the tests are about what that noise is held to.
+//! Llama architecture, two layers in q8_0, one token per byte and some longer ones, ChatML. What it answers is noise
+//! that depends on the prompt; the tests are about what that noise is held to.
 
 use std::path::PathBuf;
 
@@ -14,6 +14,11 @@ pub(crate) const CONTEXT: u32 = 512;
 const PASS: &str = "<|pass|>";
 const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                         {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+/// GGUF's number for plain floats.
+const F32: u32 = 0;
+/// GGUF's number for blocks of 32 bytes with a scale.
+const Q8_0: u32 = 8;
 
 const WIDTH: usize = 64;
 const HIDDEN: usize = 128;
@@ -99,17 +104,24 @@ impl RandomModel {
             string(&mut file, name);
             file.extend((shape.len() as u32).to_le_bytes());
             shape.iter().for_each(|&dimension| file.extend((dimension as u64).to_le_bytes()));
-            file.extend(0u32.to_le_bytes());
+            let count: usize = shape.iter().product();
+            let (kind, size) = if shape.len() == 1 { (F32, count * 4) } else { (Q8_0, count / 32 * 34) };
+            file.extend(kind.to_le_bytes());
             file.extend(offset.to_le_bytes());
-            // All sizes are multiples of the alignment, 32 bytes.
-            offset += shape.iter().product::<usize>() as u64 * 4;
+            assert_eq!(size % 32, 0, "tensors are aligned to 32 bytes");
+            offset += size as u64;
         }
         file.resize(file.len().next_multiple_of(32), 0);
         let mut chance = Rng::with_seed(self.seed);
-        for (name, shape) in &tensors {
-            for _ in 0..shape.iter().product() {
-                let weight = if name.ends_with("norm.weight") { 1.0 } else { (chance.f32() - 0.5) * 0.6 };
-                file.extend(weight.to_le_bytes());
+        for (_, shape) in &tensors {
+            if let [count] = shape[..] {
+                file.extend(std::iter::repeat_n(1f32.to_le_bytes(), count).flatten());
+                continue;
+            }
+            for _ in 0..shape.iter().product::<usize>() / 32 {
+                // The scale of a block is 2⁻⁹, as a 16-bit float.
+                file.extend(0x1800u16.to_le_bytes());
+                file.extend(std::iter::repeat_with(|| chance.u8(..)).take(32));
             }
         }
         file

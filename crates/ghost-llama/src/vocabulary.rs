@@ -10,7 +10,7 @@ pub(crate) enum Kind {
     Text,
     /// The end of the turn.
     End,
-    /// Some other control token, which has no text.
+    /// Some other control token, or one that is not used: no text.
     Control,
 }
 
@@ -28,7 +28,9 @@ impl Vocabulary {
         let vocab = model.vocab();
         let kind = |token| match () {
             () if vocab.is_eog(token) => Kind::End,
-            () if vocab.attr(token).contains(LlamaTokenAttr::Control) => Kind::Control,
+            () if vocab.attr(token).intersects(LlamaTokenAttr::Control | LlamaTokenAttr::Unused) => {
+                Kind::Control
+            }
             () => Kind::Text,
         };
         Self {

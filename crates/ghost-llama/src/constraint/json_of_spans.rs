@@ -348,12 +348,12 @@ mod tests {
             picks in prop::collection::vec(any::<u8>(), 1..120),
         ) {
             let schema = if free { json!({"type": "object"}) } else { email() };
-            let mut constraint = JsonOfSpans::new(&schema, &source).unwrap();
+            let mut constraint = JsonOfSpans::new(&schema, &source).expect("a schema");
             if let Some(answer) = walk(&mut constraint, &picks) {
                 let answer: Value = serde_json::from_slice(&answer).expect("JSON");
                 prop_assert!(jsonschema::is_valid(&schema, &answer));
-                for (key, value) in answer.as_object().unwrap() {
-                    prop_assert!(source.contains(value.as_str().unwrap()));
+                for (key, value) in answer.as_object().expect("an object") {
+                    prop_assert!(source.contains(value.as_str().expect("a string")));
                     prop_assert!(!free || source.contains(key));
                 }
             }

@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn strings_keep_their_lengths() {
         let schema = json!({"type": "string", "minLength": 2, "maxLength": 3});
-        assert!(allows(schema.clone(), r#""é""#) == false);
+        assert!(!allows(schema.clone(), r#""é""#));
         assert!(allows(schema.clone(), r#""éé""#));
         assert!(!allows(schema, r#""éééé""#));
     }
@@ -354,7 +354,7 @@ mod tests {
                 json!({"type": "array", "prefixItems": [{"type": "null"}, {"type": "string", "maxLength": 1}]}),
                 json!({}),
             ][which].clone();
-            let mut constraint = Grammar::new(&grammar(&schema).unwrap()).unwrap();
+            let mut constraint = Grammar::new(&grammar(&schema).expect("a schema")).expect("a grammar");
             if let Some(answer) = walk(&mut constraint, &picks) {
                 let answer: Value = serde_json::from_slice(&answer).expect("JSON");
                 prop_assert!(jsonschema::is_valid(&schema, &answer), "{}", answer);

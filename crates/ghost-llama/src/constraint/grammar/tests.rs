@@ -146,7 +146,7 @@ proptest! {
     #[test]
     fn whatever_a_grammar_allows_it_takes_as_a_whole(picks in prop::collection::vec(any::<u8>(), 1..60)) {
         let text = "root ::= item (\", \" item){0,3}\nitem ::= [a-cé]+ | \"[\" root \"]\" | \"\\\"\" [^\"] \"\\\"\"";
-        if let Some(answer) = walk(&mut Grammar::new(text).unwrap(), &picks) {
+        if let Some(answer) = walk(&mut Grammar::new(text).expect("a grammar"), &picks) {
             prop_assert!(allows(text, &String::from_utf8(answer).expect("whole characters")));
         }
     }
