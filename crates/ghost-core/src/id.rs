@@ -46,7 +46,7 @@ fn checked(text: String) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Three ids with one rule; a macro, because the rule must never differ between them.
+/// Four ids with one rule; a macro, because the rule must never differ between them.
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -96,6 +96,10 @@ text_id! {
 text_id! {
     /// A process of the swarm: an orchestrator, a worker, an evaluator, or a user's own ghost.
     AgentId
+}
+text_id! {
+    /// A message between agents; the same id again is the same message.
+    MessageId
 }
 text_id! {
     /// On whose behalf a task runs; tenants take turns in the queue.

@@ -5,6 +5,7 @@
 //! histogram.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -12,6 +13,9 @@ use serde::Serialize;
 use crate::inference::Provider;
 use crate::lifecycle::{Attempt, Judgement, Record, State, saved_micro_usd};
 use crate::task::Status;
+
+#[cfg(test)]
+mod tests;
 
 /// Additions to counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,7 +104,9 @@ fn histogram() -> Histogram<u64> {
 
 /// The counter of the histogram bucket that `ms` falls into.
 fn bucket(of: &str, ms: u64) -> String {
-    format!("{of}.latency_ms.{}", histogram().lowest_equivalent(ms.clamp(1, 86_400_000)))
+    // Made once: it is 20 KB, and every call to a model and every settlement asks.
+    static BUCKETS: LazyLock<Histogram<u64>> = LazyLock::new(histogram);
+    format!("{of}.latency_ms.{}", BUCKETS.lowest_equivalent(ms.clamp(1, 86_400_000)))
 }
 
 /// What the counters mean.

@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 
 use crate::id::{TaskId, Tenant};
 
+#[cfg(test)]
+mod tests;
+
 /// The most bytes that one request may have as JSON.
 pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// The most bytes that a description or a prompt may have.
@@ -192,6 +195,9 @@ pub enum Error {
     /// Not UTF-8.
     #[error("not UTF-8: byte {0} is invalid")]
     NotUtf8(usize),
+    /// Not JSON, or another JSON value.
+    #[error("a task is a JSON object: {{\"task_type\": …, \"description\": …}}")]
+    NotAnObject,
     /// Not the JSON of a task.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
@@ -219,6 +225,10 @@ impl TaskRequest {
             return Err(Error::TooLarge(json.len()));
         }
         let text = std::str::from_utf8(json).map_err(|e| Error::NotUtf8(e.valid_up_to() + 1))?;
+        // Serde would take an array of values for the fields in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(Error::NotAnObject);
+        }
         let request: TaskRequest = serde_json::from_str(text)?;
         request.check()?;
         Ok(request)

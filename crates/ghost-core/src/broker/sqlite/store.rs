@@ -1,7 +1,7 @@
 //! The store as its thread sees it: transactions, and what is written in them.
 //!
 //! Queues are queries over the columns of `tasks`, counters and the backlog are kept beside them, and what goes out as
-//! news waits here until the transaction is written. What changes a task's state is [`lifecycle::step`] alone.
+//! news waits here until the transaction is written. What changes a task's state is [`crate::lifecycle::step`] alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -265,7 +265,7 @@ impl Store {
                 "SELECT seq, version, token, stage IS NOT NULL, settlement, trail FROM tasks
                  WHERE id = ?1 AND batch = ?2",
             )?
-            .query_row(params![key.id.as_str(), batch_text(key.batch)], |row| Held::read(row))
+            .query_row(params![key.id.as_str(), batch_text(key.batch)], Held::read)
             .optional()?;
         Ok(held)
     }
