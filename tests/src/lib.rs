@@ -1,6 +1,12 @@
-//! What the tests of the whole share: servers that play a provider by script, over real sockets.
+//! What the tests of the whole share: a swarm in one process, over a store in memory, with models that follow a script
+//! and a clock that a test can hold; and servers that play a provider by script, over real sockets.
 
 pub mod claude_server;
 pub mod faults;
+pub mod line;
 pub mod openai_server;
 pub mod scripted_server;
+pub mod swarm;
+
+pub use line::Line;
+pub use swarm::TestSwarm;

@@ -1,1 +1,233 @@
-//! ghost-orchestrator
+//! Takes tasks in, classifies them, decides their route and puts them into the queue; frees what is overdue.
+//!
+//! Every door goes through a [`Handle`]. The orchestrator keeps nothing in memory that the broker does not know, so
+//! there may be several, and one may end at any time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, News, Submission, advance, reap};
+use ghost_core::id::{AgentId, BatchId, TaskId, TaskKey};
+use ghost_core::lifecycle::{Event, Record, Timestamp};
+use ghost_core::messages::{AgentInfo, AgentStatus, Role};
+use ghost_core::task::TaskRequest;
+use ghost_core::taskmaster::TaskMaster;
+use ghost_core::taskmaster::route::{Available, decide};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// How an orchestrator behaves.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name. Default: a fresh one.
+    pub agent_id: AgentId,
+    /// How long a task may wait before it has failed (MAX_WAIT). Default: 24 h.
+    pub max_wait: Duration,
+    /// The length of leases; what is overdue is looked for twice as often. Default: 30 s.
+    pub lease: Duration,
+    /// How often who waits for a task looks at it though no news came. Default: 1 s.
+    pub poll: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            agent_id: AgentId::generate("orchestrator"),
+            max_wait: Duration::from_secs(24 * 60 * 60),
+            lease: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What an orchestrator works with.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where the tasks are.
+    pub broker: Arc<dyn Broker>,
+    /// Who classifies them.
+    pub taskmaster: Arc<TaskMaster>,
+    /// Who could answer them.
+    pub available: Available,
+}
+
+/// An orchestrator, ready to run.
+pub struct Orchestrator {
+    inner: Arc<Inner>,
+}
+
+/// The way to an orchestrator; cheap to clone. It works whether or not the orchestrator runs.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    deps: Deps,
+}
+
+impl Orchestrator {
+    /// An orchestrator over these.
+    pub fn build(config: Config, deps: Deps) -> Self {
+        Self { inner: Arc::new(Inner { config, deps }) }
+    }
+
+    /// The way to it.
+    pub fn handle(&self) -> Handle {
+        Handle { inner: self.inner.clone() }
+    }
+
+    /// Frees ended leases and fails what ran or waited too long, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Inner { config, deps } = &*self.inner;
+        let agent = AgentInfo {
+            agent_id: config.agent_id.clone(),
+            role: Role::Orchestrator,
+            status: AgentStatus::Idle,
+            capabilities: Vec::new(),
+            current_load: 0,
+            max_load: 0,
+            metadata: Default::default(),
+        };
+        let mut chance = fastrand::Rng::new();
+        loop {
+            if let Err(error) = deps.broker.announce(&agent, config.lease).await {
+                debug!(error = %error, "the announcement was not heard: {error}");
+            }
+            self.free_overdue().await;
+            // Not all at the same moment, where there are several.
+            let pause = config.lease.mul_f64(0.375 + 0.25 * chance.f64());
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                () = sleep(pause) => {}
+            }
+        }
+        // Where this is not heard, the announcement ends by itself.
+        let _ = deps.broker.withdraw(&config.agent_id).await;
+    }
+
+    async fn free_overdue(&self) {
+        let Inner { config, deps } = &*self.inner;
+        loop {
+            match reap(&*deps.broker, config.max_wait).await {
+                // A full batch: there may be more.
+                Ok(freed) if freed == MAX_BATCH => {}
+                Ok(0) => return,
+                Ok(freed) => return info!(freed, "{freed} overdue tasks were taken up"),
+                Err(error) => return warn!(error = %error, "what is overdue was not taken up: {error}"),
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// Takes tasks in: gives an id to those without one, classifies them, decides their routes, and puts them into
+    /// the queue. They were checked when they were parsed. Repeating a submit is safe where the tasks have ids.
+    ///
+    /// # Errors
+    /// [`Error`] of the store; some of the tasks may have been accepted.
+    pub async fn submit(
+        &self,
+        batch: Option<BatchId>,
+        requests: Vec<TaskRequest>,
+    ) -> Result<Vec<Submission>, Error> {
+        let broker = &self.inner.deps.broker;
+        let mut submissions = Vec::with_capacity(requests.len());
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            let now = broker.now().await?;
+            let records =
+                requests.by_ref().take(MAX_BATCH).map(|request| self.record(batch, request, now)).collect();
+            submissions.extend(broker.submit(records).await?);
+        }
+        for submission in &submissions {
+            note(submission);
+        }
+        Ok(submissions)
+    }
+
+    /// Takes a failed task up again, classified anew: what was missing may be there now.
+    ///
+    /// # Errors
+    /// [`AdvanceError`], as where the task has not failed.
+    pub async fn retry(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
+        let Deps { broker, taskmaster, available } = &self.inner.deps;
+        let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
+        let verdict = taskmaster.classify(&record.request);
+        let decision = decide(&record.request, &verdict, available);
+        let record = advance(&**broker, record, Event::Retry(verdict, decision)).await?;
+        classified(&record);
+        Ok(record)
+    }
+
+    /// Withdraws a task. A worker that has it ends its call.
+    ///
+    /// # Errors
+    /// [`AdvanceError`], as where the task is settled already.
+    pub async fn cancel(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
+        let broker = &self.inner.deps.broker;
+        let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
+        advance(&**broker, record, Event::Cancel).await
+    }
+
+    /// Waits until a task is settled. It waits on where the store is briefly away.
+    ///
+    /// # Errors
+    /// [`AdvanceError::Gone`] where the store knows no such task, or an error of the store that will not pass.
+    pub async fn wait(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
+        let broker = &self.inner.deps.broker;
+        let mut news = None;
+        loop {
+            if news.is_none() {
+                news = broker.subscribe().await.ok();
+            }
+            match broker.get(key).await {
+                Ok(Some(record)) if record.status().is_settled() => return Ok(record),
+                Ok(None) => return Err(AdvanceError::Gone),
+                Err(error) if error.retry() == ghost_core::retry::Retry::Never => return Err(error.into()),
+                Ok(Some(_)) | Err(_) => {}
+            }
+            let settled = |news: &News| matches!(news, News::Changed(changed, status) if status.is_settled() && changed == key);
+            match &mut news {
+                Some(news) => news.wait(self.inner.config.poll, settled).await,
+                None => sleep(self.inner.config.poll).await,
+            }
+        }
+    }
+
+    fn record(&self, batch: Option<BatchId>, mut request: TaskRequest, now: Timestamp) -> Record {
+        let Deps { taskmaster, available, .. } = &self.inner.deps;
+        let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
+        let verdict = taskmaster.classify(&request);
+        let decision = decide(&request, &verdict, available);
+        Record::new(TaskKey { batch, id }, request, verdict, decision, now)
+    }
+}
+
+fn note(submission: &Submission) {
+    match submission {
+        Submission::New(record) => classified(record),
+        Submission::Known(record) => {
+            info!(event = "duplicate_message_ignored", task.id = %record.key, "task {} was accepted before", record.key);
+        }
+        Submission::Conflict(key) => {
+            warn!(task.id = %key, "another task has the id {key}; this one was refused");
+        }
+    }
+}
+
+fn classified(record: &Record) {
+    let (verdict, route) = (&record.verdict, record.decision.route);
+    info!(
+        event = "task_classified",
+        task.id = %record.key,
+        complexity = verdict.complexity.name(),
+        score = verdict.score,
+        confidence = verdict.confidence,
+        route = route.name(),
+        "task {} is {} and goes to {}: {}", record.key, verdict.complexity.name(), route.name(), record.decision.reason
+    );
+}

@@ -4,6 +4,7 @@
 //! that order. This crate starts no server and links no C++ engine.
 
 pub mod broker;
+pub mod checks;
 pub mod config;
 pub mod executor;
 pub mod id;

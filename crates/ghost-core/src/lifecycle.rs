@@ -264,6 +264,7 @@ pub fn step(record: &Record, event: Event, now: Timestamp) -> Result<(Record, Ve
             next.deliveries = 0;
             next.revisions = 0;
             next.judgements.clear();
+            next.draft = None;
             effects.push(Effect::Count(stats::retried()));
             enqueue(&mut next, now, now, &mut effects);
         }
@@ -373,6 +374,7 @@ fn judge(
         Next::Revise if next.revisions >= MAX_REVISIONS => return Err(Refusal::Exhausted),
         Next::Revise => {
             next.revisions += 1;
+            next.draft = Some(answer);
             handed_on(next);
             enqueue(next, now, now, effects);
         }
@@ -382,6 +384,7 @@ fn judge(
                 route: Route::Llm,
                 reason: "the evaluator did not accept the SLM's answer".to_owned(),
             };
+            next.draft = None;
             effects.push(Effect::Count(stats::escalated()));
             handed_on(next);
             enqueue(next, now, now, effects);
@@ -400,6 +403,7 @@ fn judge(
 
 fn settle(next: &mut Record, state: State, now: Timestamp, effects: &mut Vec<Effect>) {
     next.settled_at = Some(now);
+    next.draft = None;
     next.state = state;
     effects.push(Effect::Count(stats::settled(next)));
 }

@@ -38,3 +38,15 @@ pub struct Verdict {
     /// The strongest reasons, in words a user understands.
     pub reasons: Vec<String>,
 }
+
+// TEMPORARY STAND-IN, until the taskmaster branch is merged.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskMaster;
+impl TaskMaster {
+    pub fn classify(&self, request: &crate::task::TaskRequest) -> Verdict {
+        Verdict { complexity: Complexity::Simple, score: 0.1, confidence: 0.9, kind: Kind::from_name(&request.task_type), reasons: Vec::new() }
+    }
+}
+impl Complexity {
+    pub fn name(self) -> &'static str { match self { Complexity::Simple => "simple", Complexity::Moderate => "moderate", Complexity::Complex => "complex" } }
+}

@@ -88,6 +88,11 @@ impl Pricing {
         Some(u64::try_from(total.div_ceil(1_000_000)).unwrap_or(u64::MAX))
     }
 
+    /// What a call cost at most, by the dearest model of the table: the bill of one whose price nobody knows.
+    pub fn at_most_micro_usd(&self, usage: &Usage) -> u64 {
+        self.models.keys().filter_map(|model| self.cost_micro_usd(model, usage)).max().unwrap_or(0)
+    }
+
     /// Whether a model has a price and a future.
     pub fn status(&self, model: &str) -> ModelStatus {
         match self.entry(model) {

@@ -71,6 +71,9 @@ pub struct Record {
     pub spent: Spent,
     /// What the evaluator said of each answer of this generation, oldest first.
     pub judgements: Vec<Judgement>,
+    /// The answer that the last judgement sent back, for the model to revise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Answer>,
 }
 
 /// Where a task stands.
@@ -306,6 +309,7 @@ impl Record {
             attempts: Vec::new(),
             spent: Spent::default(),
             judgements: Vec::new(),
+            draft: None,
         }
     }
 

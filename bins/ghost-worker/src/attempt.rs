@@ -1,0 +1,207 @@
+//! One delivery of one task: from its lease to what became of it.
+//!
+//! What a model was paid for is written down even where the answer comes too late: it is repeated for as long as the
+//! lease runs while the store is away, and a lease that was lost is followed by the bill alone.
+
+use std::time::Duration;
+
+use ghost_core::broker::{AdvanceError, Commit, Error, News, Outcome as Written, advance};
+use ghost_core::checks;
+use ghost_core::inference::Provider;
+use ghost_core::inference::hybrid::{Job, Outcome};
+use ghost_core::lifecycle::{Answer, Attempt, Evaluation, Event, Judgement, Record, Then};
+use ghost_core::retry::{Backoff, Retry};
+use ghost_core::taskmaster::route::{Decision, Route};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::Inner;
+use crate::heart::Hold;
+
+/// Parts of an answer that may wait to be published: about a second of a fast model.
+const PARTS: usize = 64;
+/// The waits between tries to reach the store.
+const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(50), Duration::from_secs(2)) {
+    Ok(backoff) => backoff,
+    Err(_) => unreachable!(),
+};
+
+/// How long it is tried to write a bill whose answer came too late.
+const BILLING: Duration = Duration::from_secs(300);
+
+pub(crate) async fn run(inner: &Inner, record: Record, asked: Instant) {
+    let Some(lease) = record.lease() else { return };
+    let token = lease.token;
+    let key = record.key.clone();
+    let hold = inner.heart.hold(record.clone(), token, asked);
+    let record = match persist(inner, &record, Event::Start(token), &hold).await {
+        Ok(record) => record,
+        Err(error) => {
+            info!(task.id = %key, error = %error, "task {key} was not begun: {error}");
+            return;
+        }
+    };
+    info!(event = "task_assigned", task.id = %key, agent.id = %inner.config.agent_id, delivery = record.deliveries, "task {key} is with {}", inner.config.agent_id);
+
+    let outcome = infer(inner, &record, &hold).await;
+    let (event, attempts) = match outcome {
+        Outcome::Answered { answer, attempts } => {
+            let then = then(inner, &record, &answer).await;
+            (Event::Answer { token, answer, attempts: attempts.clone(), then }, attempts)
+        }
+        Outcome::Postponed { attempts, delay } => {
+            (Event::Postpone { token, attempts: attempts.clone(), delay }, attempts)
+        }
+        Outcome::Failed { failure, attempts } => {
+            (Event::Fail { token, failure, attempts: attempts.clone() }, attempts)
+        }
+        // Told to hurry: the task goes back at once. Where the lease is lost this is refused, and the bill remains.
+        Outcome::Cancelled { attempts } => {
+            (Event::Postpone { token, attempts: attempts.clone(), delay: Duration::ZERO }, attempts)
+        }
+    };
+    match persist(inner, &record, event, &hold).await {
+        Ok(after) => {
+            debug!(task.id = %key, status = after.status().name(), "task {key} is {}", after.status())
+        }
+        // Refused: the lease is lost. Unwritten: it ends by itself, and the task comes back. Either way there is a bill.
+        Err(error) => {
+            info!(task.id = %key, error = %error, "what came of task {key} was not taken: {error}");
+            if !attempts.is_empty() {
+                bill(inner, &record, &attempts).await;
+            }
+        }
+    }
+}
+
+/// Has the task answered and publishes the answer as it appears.
+async fn infer(inner: &Inner, record: &Record, hold: &Hold) -> Outcome {
+    let cancel = hold.lost.child_token();
+    let (deltas, mut parts) = mpsc::channel::<String>(PARTS);
+    let publish = async {
+        let mut waiting = Vec::new();
+        while parts.recv_many(&mut waiting, PARTS).await > 0 {
+            let news = News::Delta(record.key.clone(), waiting.concat());
+            waiting.clear();
+            // News may be missed; the record has the whole answer.
+            let _ = inner.broker.publish(news).await;
+        }
+    };
+    let hurry = async {
+        inner.hurry.cancelled().await;
+        cancel.cancel();
+        std::future::pending::<()>().await;
+    };
+    let infer = inner.engine.infer(job(inner, record, cancel.clone()).await, Some(deltas));
+    tokio::select! {
+        (outcome, ()) = async { tokio::join!(infer, publish) } => outcome,
+        () = hurry => unreachable!("it waits for ever"),
+    }
+}
+
+async fn job(inner: &Inner, record: &Record, cancel: tokio_util::sync::CancellationToken) -> Job {
+    let request = record.request.clone();
+    let timeout = match (record.deadline(), inner.broker.now().await) {
+        (Some(deadline), Ok(now)) => deadline.since(now),
+        _ => request.timeout(),
+    };
+    let decision = match &record.draft {
+        // The one who is to revise is the one who wrote it.
+        Some(draft) if draft.provider == Provider::Llm => {
+            Decision { route: Route::Llm, reason: "the LLM revises its answer".to_owned() }
+        }
+        _ => record.decision.clone(),
+    };
+    let judged = record.judgements.last().filter(|_| record.draft.is_some());
+    Job {
+        kind: record.verdict.kind,
+        decision,
+        critique: judged.map(|judgement| judgement.findings.clone()).unwrap_or_default(),
+        previous: record.draft.as_ref().map(|draft| draft.text.clone()),
+        request,
+        timeout,
+        cancel,
+    }
+}
+
+/// What follows an answer: the SLM's are always judged, the LLM's where a schema is given or the task asks for it.
+async fn then(inner: &Inner, record: &Record, answer: &Answer) -> Then {
+    let parameters = &record.request.parameters;
+    let due =
+        answer.provider == Provider::Slm || parameters.schema.is_some() || parameters.evaluate == Some(true);
+    if !due {
+        Then::Settle
+    } else if inner.evaluator_expected().await {
+        Then::Evaluate
+    } else {
+        let judgement: Judgement = checks::judge(record, answer, Evaluation::FormalOnly);
+        let next = checks::follow(record, answer, &judgement, inner.help);
+        Then::Judged(judgement, next)
+    }
+}
+
+/// Sends an event for as long as the lease runs, should the store be away. One and the same commit is repeated, so
+/// that the store recognises it where only its word was lost.
+async fn persist(inner: &Inner, record: &Record, event: Event, hold: &Hold) -> Result<Record, AdvanceError> {
+    let broker = &*inner.broker;
+    let mut record = record.clone();
+    loop {
+        let now = insist(hold, || broker.now()).await?;
+        let commit = Commit::step(&record, event.clone(), now)?;
+        match insist(hold, || broker.commit(std::slice::from_ref(&commit))).await?.first() {
+            Some(Written::Done) => return Ok(commit.record),
+            Some(Written::Conflict) => {}
+            Some(Written::Gone) | None => return Err(AdvanceError::Gone),
+        }
+        record = insist(hold, || broker.get(&record.key)).await?.ok_or(AdvanceError::Gone)?;
+    }
+}
+
+async fn insist<T, F>(hold: &Hold, call: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut failures = 0;
+    loop {
+        let error = match call().await {
+            Err(error) if error.retry() != Retry::Never => error,
+            result => return result,
+        };
+        failures += 1;
+        let wait = BACKOFF.wait(failures, &mut fastrand::Rng::new());
+        if Instant::now() + wait >= hold.until() {
+            return Err(error);
+        }
+        sleep(wait).await;
+    }
+}
+
+/// Writes the bill of an answer that came too late, even where the store is away for a while.
+async fn bill(inner: &Inner, before: &Record, attempts: &[Attempt]) {
+    let key = &before.key;
+    let late = Instant::now() + BILLING;
+    let mut failures = 0;
+    while let Err(error) = charge(inner, before, attempts).await {
+        failures += 1;
+        let wait = BACKOFF.wait(failures, &mut fastrand::Rng::new());
+        let again = matches!(&error, AdvanceError::Broker(error) if error.retry() != Retry::Never);
+        if !again || inner.hurry.is_cancelled() || Instant::now() + wait >= late {
+            return warn!(task.id = %key, error = %error, "what task {key} cost could not be written: {error}");
+        }
+        sleep(wait).await;
+    }
+}
+
+async fn charge(inner: &Inner, before: &Record, attempts: &[Attempt]) -> Result<(), AdvanceError> {
+    let record = inner.broker.get(&before.key).await?.ok_or(AdvanceError::Gone)?;
+    // Our own commit may have come through though the store's word of it was lost.
+    let since = record.spent.calls.saturating_sub(before.spent.calls);
+    let recent = usize::try_from(since).unwrap_or(usize::MAX).min(record.attempts.len());
+    let charged =
+        record.attempts[record.attempts.len() - recent..].windows(attempts.len()).any(|w| w == attempts);
+    if !charged {
+        advance(&*inner.broker, record, Event::Charge(attempts.to_vec())).await?;
+    }
+    Ok(())
+}
