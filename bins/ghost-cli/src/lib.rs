@@ -1,6 +1,18 @@
-//! The command line `ghost`: so far what reads tasks and writes results; the commands follow.
-#![expect(dead_code, reason = "the commands that use these follow")]
+//! The command line `ghost`: a swarm in one process, and a window on what it did.
+//!
+//! [`cli`] says what can be typed, `commands/` has one file for each command, [`main`] is the way from one to the
+//! other. Data goes to stdout, talk to stderr ([`output`]), and the exit code says how it ended ([`exit`]). Commands
+//! that execute tasks host the very services that a larger swarm runs ([`swarm`]), over a store in the data directory.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod cli;
+mod commands;
+mod context;
 mod data_dir;
+mod engine;
 mod exit;
 mod output;
 mod progress;
@@ -10,10 +22,20 @@ mod runs;
 mod sink;
 mod story;
 mod summary;
+mod swarm;
 pub mod task_file;
 mod tasks;
+mod tiny;
 
-/// Not yet.
-pub fn main() -> std::process::ExitCode {
-    exit::Exit::Failed.into()
+/// Parses the command line, does what it says, and tells the shell how it went.
+pub fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::perform(&cli.global, cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) if exit::reader_left(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::talk(format!("error: {error:#}"));
+            exit::of(&error).into()
+        }
+    }
 }

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::progress::lifted;
+
 /// The form of what is printed on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -46,13 +48,14 @@ pub(crate) fn many<T: Serialize>(
 
 /// Writes text to stdout, with a line end where it has none.
 pub(crate) fn data(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.write_all(end.as_bytes()))
-        .and_then(|()| stdout.flush())
-        .context("stdout cannot be written")
+    lifted(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(end.as_bytes())?;
+        stdout.flush()
+    })
+    .context("stdout cannot be written")
 }
 
 /// Writes a part of a line to stdout; more of it follows.
@@ -64,7 +67,7 @@ pub(crate) fn part(text: &str) -> anyhow::Result<()> {
 /// Tells whoever sits at the terminal.
 pub(crate) fn talk(text: impl AsRef<str>) {
     // Nobody can be told that stderr is closed.
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _ = lifted(|| writeln!(io::stderr().lock(), "{}", text.as_ref()));
 }
 
 /// A table without lines or colours, which reads well and is cut well.

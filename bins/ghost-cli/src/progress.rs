@@ -1,7 +1,7 @@
 //! How far a run is: a bar where somebody watches, a line now and then where nobody does.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,12 +13,12 @@ use crate::summary::Summary;
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Shows progress on stderr.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Progress {
     /// On a terminal.
     Bar(ProgressBar),
     /// In a log.
-    Lines(Arc<Mutex<Pace>>),
+    Lines(Pace),
 }
 
 impl Progress {
@@ -26,7 +26,7 @@ impl Progress {
     pub(crate) fn new(total: u64) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !io::stderr().is_terminal() || dumb {
-            return Progress::Lines(Arc::new(Mutex::new(Pace::new(Instant::now()))));
+            return Progress::Lines(Pace::new(Instant::now()));
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("[{elapsed_precise}] {wide_bar} {pos}/{len}  {msg}");
@@ -37,7 +37,7 @@ impl Progress {
     }
 
     /// Shows that so many of `total` are settled.
-    pub(crate) fn show(&self, summary: &Summary, total: u64) {
+    pub(crate) fn show(&mut self, summary: &Summary, total: u64) {
         match self {
             Progress::Bar(bar) => {
                 bar.set_length(total);
@@ -45,19 +45,10 @@ impl Progress {
                 bar.set_message(routes(summary));
             }
             Progress::Lines(pace) => {
-                let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
                 if pace.due(summary.settled(), total, Instant::now()) {
                     talk(format!("{}/{total} settled  {}", summary.settled(), routes(summary)));
                 }
             }
-        }
-    }
-
-    /// Says something without tearing the bar.
-    pub(crate) fn say(&self, text: impl AsRef<str>) {
-        match self {
-            Progress::Bar(bar) => bar.suspend(|| talk(text)),
-            Progress::Lines(_) => talk(text),
         }
     }
 
@@ -78,16 +69,21 @@ fn on_screen() -> MutexGuard<'static, Option<ProgressBar>> {
     ON_SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes to stderr and lifts the bar while it does.
+/// Does something with the terminal while the bar is off it.
+pub(crate) fn lifted<T>(work: impl FnOnce() -> T) -> T {
+    match &*on_screen() {
+        Some(bar) => bar.suspend(work),
+        None => work(),
+    }
+}
+
+/// The log's way to stderr.
 #[derive(Debug)]
 pub(crate) struct Pen;
 
 impl Write for Pen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &*on_screen() {
-            Some(bar) => bar.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
-        }
+        lifted(|| io::stderr().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,6 +1,9 @@
 //! Where results go: to a file, or to stdout in the form that was asked for.
 
+use std::io::{self, IsTerminal as _};
+
 use ghost_core::task::TaskResult;
+use serde_json::Value;
 
 use crate::output::{self, Format, short, table};
 use crate::results::ResultsFile;
@@ -9,16 +12,19 @@ use crate::results::ResultsFile;
 pub(crate) enum Sink {
     /// To a file, as JSONL.
     File(ResultsFile),
-    /// To stdout as they come.
+    /// To stdout as they come, as JSONL.
     Lines,
+    /// To a terminal as they come, in few words.
+    People,
     /// To stdout at the end.
     Whole(Format, Vec<TaskResult>),
 }
 
 impl Sink {
-    /// To stdout, in this form; JSONL where nobody asked for another.
+    /// To stdout, in this form. Where nobody asked for one, people at a terminal get a line each, and programs JSONL.
     pub(crate) fn stdout(format: Option<Format>) -> Self {
         match format {
+            None if io::stdout().is_terminal() => Sink::People,
             None | Some(Format::Jsonl) => Sink::Lines,
             Some(format) => Sink::Whole(format, Vec::new()),
         }
@@ -31,6 +37,11 @@ impl Sink {
             Sink::Lines => results
                 .iter()
                 .try_for_each(|(_, result)| output::one(Format::Jsonl, result, |_| String::new())),
+            Sink::People => results.iter().try_for_each(|(_, result)| {
+                let [task, status, model, text] = cells(result);
+                let by = if model.is_empty() { status } else { model };
+                output::data(&format!("{task}  {by}  {text}"))
+            }),
             Sink::Whole(_, kept) => {
                 kept.extend(results.into_iter().map(|(_, result)| result));
                 Ok(())
@@ -42,20 +53,23 @@ impl Sink {
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
         match self {
             Sink::File(file) => file.sync(),
-            Sink::Lines => Ok(()),
+            Sink::Lines | Sink::People => Ok(()),
             Sink::Whole(format, results) => output::many(*format, results, people),
         }
     }
 }
 
 fn people(results: &[TaskResult]) -> String {
-    let text = |result: &TaskResult| {
-        let answer = result.result.as_ref().and_then(|r| r.get("text")).and_then(|text| text.as_str());
-        short(answer.or(result.error.as_deref()).unwrap_or_default(), 60)
-    };
-    let cells = |result: &TaskResult| {
-        let model = result.metadata.get("model").and_then(|model| model.as_str()).unwrap_or_default();
-        [result.task_id.to_string(), result.status.to_string(), model.to_owned(), text(result)]
-    };
     table(["TASK", "STATUS", "MODEL", "ANSWER OR ERROR"], results.iter().map(cells))
+}
+
+fn cells(result: &TaskResult) -> [String; 4] {
+    let answer = result.result.as_ref().and_then(|result| result.get("text")).and_then(Value::as_str);
+    let model = result.metadata.get("model").and_then(Value::as_str);
+    [
+        result.task_id.to_string(),
+        result.status.to_string(),
+        model.unwrap_or_default().to_owned(),
+        short(answer.or(result.error.as_deref()).unwrap_or_default(), 60),
+    ]
 }

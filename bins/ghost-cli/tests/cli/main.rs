@@ -1,0 +1,6 @@
+//! The real binary, as its users meet it.
+
+mod claude;
+mod crash;
+mod run;
+mod support;
