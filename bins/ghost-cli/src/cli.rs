@@ -24,51 +24,44 @@ pub(crate) struct Cli {
     pub command: Command,
 }
 
+const EVERYWHERE: &str = "Options of every command";
+
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The form of what goes to stdout
-    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
     /// Where tasks are kept [env: GHOST_DATA; default: the platform's data directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// A TOML file with settings [env: GHOST_CONFIG; default: ghost.toml where it is there]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Sets one setting for this call, as in --set LLM_MODEL=claude-opus-5-5; `ghost doctor` lists them all
-    #[arg(long, global = true, value_name = "NAME=VALUE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
     /// Says more on stderr: -v what happens, -vv how
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
-/// What to do.
+/// What to do. A command without words here has them in its file.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Answer a file of tasks, with a progress bar, and sum up
     Run(run::Args),
-    /// Answer one task
     Submit(submit::Args),
-    /// List tasks
     Ps(ps::Args),
-    /// Tell a task's life: who answered, why, at what cost
     Explain(explain::Args),
-    /// Take failed tasks up again
     Retry(retry::Args),
-    /// Withdraw tasks
     Cancel(cancel::Args),
     /// Show what was done, saved and spent
     Stats,
     /// Show which models there are
     #[command(subcommand)]
     Models(models::Command),
-    /// Remove old settled tasks
     Gc(gc::Args),
-    /// Check that everything is in place, and say what to do where it is not
     Doctor(doctor::Args),
-    /// Print a completion script for a shell
     Completions(completions::Args),
 }
 

@@ -5,6 +5,10 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use ghost_core::config::{Config, LogLevel, Sources};
 use ghost_service::telemetry;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::Global;
 use crate::data_dir::DataDir;
@@ -52,7 +56,9 @@ impl Context {
         // A bar may be on the terminal, and a log line must not tear it.
         let color =
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-        telemetry::init_to(config.service.log_format, level, color, || Pen)
+        telemetry::subscriber(config.service.log_format, level, color, || Pen)
+            .with(filter_fn(move |line| level > LogLevel::Warn || !is_everyday(line)))
+            .try_init()
             .context("the log cannot be set up")?;
         for warning in &config.warnings {
             talk(format!("warning: {warning}"));
@@ -74,6 +80,14 @@ impl Context {
     pub(crate) fn yardstick(&self) -> &str {
         self.config.llm.model_or_default()
     }
+}
+
+/// A task that the local model sends up to the LLM is worth a warning in a service. Here the results and the summary
+/// say so, and a line for each would bury what is really wrong.
+fn is_everyday(line: &Metadata<'_>) -> bool {
+    line.target().ends_with("inference::hybrid")
+        && *line.level() == Level::WARN
+        && line.fields().field("event").is_some()
 }
 
 /// A runtime for commands that wait for something.

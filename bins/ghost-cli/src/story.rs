@@ -11,7 +11,7 @@ use ghost_core::taskmaster::Complexity;
 use ghost_core::taskmaster::route::Route;
 
 use crate::output::{count, dollars, duration, plain, short};
-use crate::summary::{LLM_UNAVAILABLE, savings};
+use crate::summary::savings;
 
 /// The story, ready to print; `yardstick` is the model against which savings are reckoned.
 pub(crate) fn tell(record: &Record, now: Timestamp, yardstick: &str) -> String {
@@ -176,13 +176,8 @@ fn settled(record: &Record, now: Timestamp) -> Vec<String> {
         State::Answered(_) => vec!["not yet: it waits for an evaluator".to_owned()],
         State::Cancelled => vec!["withdrawn".to_owned()],
         State::Failed(failure) => {
-            let mut lines = vec![format!("failed with {}", plain(&failure.to_string()))];
-            lines.push(if failure.code == LLM_UNAVAILABLE {
-                format!("set ANTHROPIC_API_KEY, then `ghost retry {}`", record.key)
-            } else {
-                format!("`ghost retry {}` tries again", record.key)
-            });
-            lines
+            let failed = format!("failed with {}", plain(&failure.to_string()));
+            vec![failed, format!("`ghost retry {}` tries again", record.key)]
         }
         State::Completed(answer) => {
             let took = record.first_claimed_at.zip(record.settled_at).map(|(first, last)| span(first, last));

@@ -1,6 +1,6 @@
 //! The model inside the program: no download, no key.
 //!
-//! llama.cpp maps a file, so the bytes are written to the data directory once, under a name that tells their content:
+//! llama.cpp maps a file, so the bytes are written to the data directory once, in a folder that is named by their content:
 //! two versions of `ghost` that share a data directory do not fight over it.
 
 use std::fs;
@@ -23,8 +23,9 @@ pub(crate) fn capability() -> Capability {
 /// The file that llama.cpp maps.
 pub(crate) fn file(data: &DataDir) -> io::Result<PathBuf> {
     let hash = Sha256::digest(GGUF);
-    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let path = data.folder("models")?.join(format!("ghost-tiny-{name}.gguf"));
+    let content: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    // A model is called what its file is called.
+    let path = data.folder(&format!("models/{content}"))?.join("ghost-tiny.gguf");
     // Compared as a whole: a file that something else damaged would only be noticed by wrong answers.
     if fs::read(&path).is_ok_and(|there| there == GGUF) {
         return Ok(path);

@@ -156,11 +156,10 @@ fn report(context: &Context, record: &Record, shown: &str) -> anyhow::Result<Exi
         }
         State::Failed(failure) => {
             talk(format!("error: {failure}"));
-            talk(if failure.code == LLM_UNAVAILABLE {
-                format!("then `ghost retry {}`", record.key)
-            } else {
-                format!("`ghost explain {0}` tells more, `ghost retry {0}` tries again", record.key)
-            });
+            // That failure says itself what to do.
+            if failure.code != LLM_UNAVAILABLE {
+                talk(format!("`ghost explain {0}` tells more, `ghost retry {0}` tries again", record.key));
+            }
             if failure.code == "timeout" { Exit::Timeout } else { Exit::TaskFailed }
         }
         _ => {

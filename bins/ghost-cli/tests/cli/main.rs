@@ -2,5 +2,6 @@
 
 mod claude;
 mod crash;
+mod look;
 mod run;
 mod support;
