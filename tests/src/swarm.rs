@@ -13,7 +13,7 @@ use ghost_core::inference::{Backend, Provider};
 use ghost_core::lifecycle::{Record, State};
 use ghost_core::stats::{Counters, Statistics};
 use ghost_core::task::TaskRequest;
-use ghost_core::taskmaster::TaskMaster;
+use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use ghost_core::taskmaster::capability::Capability;
 use ghost_evaluator::Evaluator;
 use ghost_orchestrator::{Handle, Orchestrator};
@@ -279,5 +279,5 @@ pub fn complex() -> Value {
 
 /// The TaskMaster that ships.
 pub fn taskmaster() -> TaskMaster {
-    TaskMaster
+    TaskMaster::new(Thresholds::default())
 }

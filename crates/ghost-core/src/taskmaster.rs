@@ -1,16 +1,21 @@
 //! Classifies a task in microseconds: how hard it is, how sure we are, and why.
 //!
 //! Pure: a request goes in, a [`Verdict`] comes out; [`route`] turns it into the decision who answers. No clock, no
-//! I/O, no await.
+//! I/O, no await. The prompt decides; what its sender wrote as `task_type` is not looked at.
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::Kind;
+use crate::task::{Kind, TaskRequest};
 
 pub mod capability;
 pub mod features;
 pub mod model;
 pub mod route;
+pub mod signs;
+
+use features::Features;
+use model::{BEYOND, COMPLEXITY, Model, OUTPUTS};
+use signs::Sign;
 
 /// How hard a task is, in the seed's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +27,17 @@ pub enum Complexity {
     Moderate,
     /// It takes the LLM.
     Complex,
+}
+
+impl Complexity {
+    /// Its name in JSON and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Complexity::Simple => "simple",
+            Complexity::Moderate => "moderate",
+            Complexity::Complex => "complex",
+        }
+    }
 }
 
 /// What TaskMaster thinks of a task.
@@ -39,14 +55,152 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
-// TEMPORARY STAND-IN, until the taskmaster branch is merged.
-#[derive(Debug, Clone, Copy)]
-pub struct TaskMaster;
-impl TaskMaster {
-    pub fn classify(&self, request: &crate::task::TaskRequest) -> Verdict {
-        Verdict { complexity: Complexity::Simple, score: 0.1, confidence: 0.9, kind: Kind::from_name(&request.task_type), reasons: Vec::new() }
+/// From which score on a task is no longer simple, and from which it is complex.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    simple: f64,
+    complex: f64,
+}
+
+/// Two thresholds that contradict each other or the scale.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error(
+    "SIMPLE_THRESHOLD ({simple}) and COMPLEX_THRESHOLD ({complex}) must be 0 to 1, and the first not above the second"
+)]
+pub struct BadThresholds {
+    simple: f64,
+    complex: f64,
+}
+
+impl Thresholds {
+    /// SIMPLE_THRESHOLD and COMPLEX_THRESHOLD: below the first the SLM answers, above the second the LLM.
+    ///
+    /// # Errors
+    /// [`BadThresholds`] unless 0 ≤ `simple` ≤ `complex` ≤ 1.
+    pub fn new(simple: f64, complex: f64) -> Result<Self, BadThresholds> {
+        if 0.0 <= simple && simple <= complex && complex <= 1.0 {
+            Ok(Self { simple, complex })
+        } else {
+            Err(BadThresholds { simple, complex })
+        }
+    }
+
+    fn complexity(self, score: f64) -> Complexity {
+        if score < self.simple {
+            Complexity::Simple
+        } else if score > self.complex {
+            Complexity::Complex
+        } else {
+            Complexity::Moderate
+        }
     }
 }
-impl Complexity {
-    pub fn name(self) -> &'static str { match self { Complexity::Simple => "simple", Complexity::Moderate => "moderate", Complexity::Complex => "complex" } }
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { simple: 0.3, complex: 0.7 }
+    }
 }
+
+/// The classifier: a trained model and two thresholds.
+#[derive(Debug, Clone)]
+pub struct TaskMaster {
+    model: Model,
+    thresholds: Thresholds,
+}
+
+impl TaskMaster {
+    /// With the model that ships.
+    pub fn new(thresholds: Thresholds) -> Self {
+        let model = Model::from_bytes(model::EMBEDDED).expect("a test reads the model that ships");
+        Self::with_model(model, thresholds)
+    }
+
+    /// With a model of your own.
+    pub fn with_model(model: Model, thresholds: Thresholds) -> Self {
+        Self { model, thresholds }
+    }
+
+    /// What it thinks of a task.
+    pub fn classify(&self, request: &TaskRequest) -> Verdict {
+        let features = Features::of(request);
+        let outputs = self.model.outputs(&features);
+        let log_odds = f64::from(outputs[COMPLEXITY]);
+        let score = sigmoid(log_odds);
+        let kind = self.kind(&features, &outputs);
+        Verdict {
+            complexity: self.thresholds.complexity(score),
+            score,
+            confidence: self.confidence(log_odds),
+            kind,
+            reasons: self.reasons(&features, score, kind),
+        }
+    }
+
+    fn kind(&self, features: &Features, outputs: &[f32; OUTPUTS]) -> Option<Kind> {
+        let (kind, probability) = likeliest_kind(features, outputs);
+        (probability >= self.model.kind_threshold).then_some(kind)
+    }
+
+    /// The probability that a model trained on other prompts would put this one into the same band.
+    fn confidence(&self, log_odds: f64) -> f64 {
+        let doubt = f64::from(self.model.doubt).max(f64::EPSILON);
+        // A logistic curve stands in for the normal one; 1.7 brings their widths together.
+        let below = |threshold: f64| sigmoid(1.7 * ((threshold / (1.0 - threshold)).ln() - log_odds) / doubt);
+        let Thresholds { simple, complex } = self.thresholds;
+        match self.thresholds.complexity(sigmoid(log_odds)) {
+            Complexity::Simple => below(simple),
+            Complexity::Moderate => below(complex) - below(simple),
+            Complexity::Complex => 1.0 - below(complex),
+        }
+    }
+
+    /// The three strongest: the kind, then the signs that speak most for the score's side.
+    fn reasons(&self, features: &Features, score: f64, kind: Option<Kind>) -> Vec<String> {
+        let side = if score < 0.5 { -1.0 } else { 1.0 };
+        let mut signs: Vec<(f32, Sign)> = features
+            .signs
+            .iter()
+            .map(|sign| (side * self.model.share(*sign, COMPLEXITY), *sign))
+            .filter(|(share, _)| *share > 0.0)
+            .collect();
+        signs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let kind = kind.map(|kind| words(kind).to_owned());
+        kind.into_iter().chain(signs.into_iter().map(|(_, sign)| sign.words().to_owned())).take(3).collect()
+    }
+}
+
+/// The likeliest kind and its probability among all kinds and none; zero where the prompt lacks the document that
+/// such a task is about, however much its words sound like one.
+pub fn likeliest_kind(features: &Features, outputs: &[f32; OUTPUTS]) -> (Kind, f32) {
+    let kinds = &outputs[1..];
+    let most = kinds.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = kinds.iter().map(|output| (output - most).exp()).sum();
+    let best = (1..BEYOND).max_by(|a, b| outputs[*a].total_cmp(&outputs[*b])).expect("there are six kinds");
+    let kind = Kind::ALL[best - 1];
+    let shows = |sign| features.signs.contains(&sign);
+    let possible = match kind {
+        Kind::JsonField => shows(Sign::Json),
+        Kind::EmailParse => shows(Sign::EmailHeaders) || shows(Sign::EmailAddress),
+        Kind::Classify | Kind::KeyValue | Kind::ExtractValue | Kind::StatusUpdate => true,
+    };
+    (kind, if possible { (outputs[best] - most).exp() / total } else { 0.0 })
+}
+
+fn sigmoid(log_odds: f64) -> f64 {
+    1.0 / (1.0 + (-log_odds).exp())
+}
+
+fn words(kind: Kind) -> &'static str {
+    match kind {
+        Kind::JsonField => "asks for a single field of a JSON document",
+        Kind::EmailParse => "asks for sender and subject of an e-mail",
+        Kind::Classify => "asks to pick one of the given categories",
+        Kind::KeyValue => "asks to turn keys and values into JSON",
+        Kind::ExtractValue => "asks for one value that stands in the text",
+        Kind::StatusUpdate => "asks for a line that states a status",
+    }
+}
+
+#[cfg(test)]
+mod tests;

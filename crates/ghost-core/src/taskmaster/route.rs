@@ -92,7 +92,9 @@ pub fn decide(request: &TaskRequest, verdict: &Verdict, available: &Available) -
 fn obstacle(request: &TaskRequest, kind: Option<Kind>, slm: &Capability) -> Option<String> {
     let name = &slm.model;
     let tools = request.parameters.extra.get("tools");
-    if tools.is_some_and(|tools| !matches!(tools, Value::Null) && tools.as_array().is_none_or(|t| !t.is_empty())) {
+    if tools
+        .is_some_and(|tools| !matches!(tools, Value::Null) && tools.as_array().is_none_or(|t| !t.is_empty()))
+    {
         return Some(format!("it brings tools, which {name} cannot use"));
     }
     let bytes = input_bytes(request);
@@ -131,10 +133,9 @@ fn suits(kind: Kind, schema: &Value) -> bool {
     match kind {
         Kind::EmailParse | Kind::KeyValue => {
             schema.get("type").is_none_or(|t| t == "object")
-                && schema
-                    .get("properties")
-                    .and_then(Value::as_object)
-                    .is_none_or(|properties| properties.iter().all(|(name, property)| strings(name, property)))
+                && schema.get("properties").and_then(Value::as_object).is_none_or(|properties| {
+                    properties.iter().all(|(name, property)| strings(name, property))
+                })
         }
         Kind::JsonField | Kind::Classify | Kind::ExtractValue | Kind::StatusUpdate => false,
     }
@@ -186,16 +187,58 @@ mod tests {
             (plain.clone(), field, Simple, off(Some(tiny()), false), Slm, "json_field"),
             (plain.clone(), None, Complex, off(general(), false), Slm, "no LLM"),
             // The tiny model takes its kinds, whatever the score, and nothing else.
-            (plain.clone(), field, Complex, with(Some(tiny()), true), Slm, "a json_field task, which tiny can do"),
-            (plain.clone(), Some(Kind::Classify), Simple, with(Some(tiny()), true), Llm, "not among the tasks of tiny"),
+            (
+                plain.clone(),
+                field,
+                Complex,
+                with(Some(tiny()), true),
+                Slm,
+                "a json_field task, which tiny can do",
+            ),
+            (
+                plain.clone(),
+                Some(Kind::Classify),
+                Simple,
+                with(Some(tiny()), true),
+                Llm,
+                "not among the tasks of tiny",
+            ),
             (plain.clone(), None, Simple, with(Some(tiny()), true), Llm, "none of the simple tasks"),
             (plain.clone(), None, Simple, with(Some(tiny()), false), Llm, "none of the simple tasks"),
-            (long.clone(), field, Simple, with(Some(tiny()), true), Llm, "too long for tiny (904 bytes; at most 800)"),
+            (
+                long.clone(),
+                field,
+                Simple,
+                with(Some(tiny()), true),
+                Llm,
+                "too long for tiny (904 bytes; at most 800)",
+            ),
             (json!({"tools": [{"name": "t"}]}), field, Simple, with(Some(tiny()), true), Llm, "tools"),
             (json!({"tools": []}), field, Simple, with(Some(tiny()), true), Slm, "json_field"),
-            (json!({"schema": object}), Some(Kind::KeyValue), Simple, with(Some(tiny()), true), Slm, "key_value"),
-            (json!({"schema": nested}), Some(Kind::KeyValue), Simple, with(Some(tiny()), true), Llm, "schema"),
-            (json!({"schema": object}), Some(Kind::EmailParse), Simple, with(Some(tiny()), true), Llm, "schema"),
+            (
+                json!({"schema": object}),
+                Some(Kind::KeyValue),
+                Simple,
+                with(Some(tiny()), true),
+                Slm,
+                "key_value",
+            ),
+            (
+                json!({"schema": nested}),
+                Some(Kind::KeyValue),
+                Simple,
+                with(Some(tiny()), true),
+                Llm,
+                "schema",
+            ),
+            (
+                json!({"schema": object}),
+                Some(Kind::EmailParse),
+                Simple,
+                with(Some(tiny()), true),
+                Llm,
+                "schema",
+            ),
             (json!({"schema": object}), field, Simple, with(Some(tiny()), true), Llm, "schema"),
             // A general model is bounded by the score.
             (plain.clone(), None, Simple, with(general(), true), Slm, "simple"),
@@ -218,7 +261,8 @@ mod tests {
     fn categories_count_as_input() {
         let many: Vec<String> = (0..200).map(|i| format!("category {i}")).collect();
         let task = request(json!({"categories": many}));
-        let decision = decide(&task, &verdict(Some(Kind::JsonField), Complexity::Simple), &with(Some(tiny()), true));
+        let decision =
+            decide(&task, &verdict(Some(Kind::JsonField), Complexity::Simple), &with(Some(tiny()), true));
         assert_eq!(decision.route, Route::Llm);
     }
 }
