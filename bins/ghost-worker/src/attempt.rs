@@ -27,6 +27,8 @@ const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(50), Duration:
     Err(_) => unreachable!(),
 };
 
+/// Tries to reach the store once the time to drain is over: enough for a lost message, not for an outage.
+const HURRIED_TRIES: u32 = 4;
 /// How long it is tried to write a bill whose answer came too late.
 const BILLING: Duration = Duration::from_secs(300);
 
@@ -147,18 +149,18 @@ async fn persist(inner: &Inner, record: &Record, event: Event, hold: &Hold) -> R
     let broker = &*inner.broker;
     let mut record = record.clone();
     loop {
-        let now = insist(hold, || broker.now()).await?;
+        let now = insist(inner, hold, || broker.now()).await?;
         let commit = Commit::step(&record, event.clone(), now)?;
-        match insist(hold, || broker.commit(std::slice::from_ref(&commit))).await?.first() {
+        match insist(inner, hold, || broker.commit(std::slice::from_ref(&commit))).await?.first() {
             Some(Written::Done) => return Ok(commit.record),
             Some(Written::Conflict) => {}
             Some(Written::Gone) | None => return Err(AdvanceError::Gone),
         }
-        record = insist(hold, || broker.get(&record.key)).await?.ok_or(AdvanceError::Gone)?;
+        record = insist(inner, hold, || broker.get(&record.key)).await?.ok_or(AdvanceError::Gone)?;
     }
 }
 
-async fn insist<T, F>(hold: &Hold, call: impl Fn() -> F) -> Result<T, Error>
+async fn insist<T, F>(inner: &Inner, hold: &Hold, call: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
@@ -170,7 +172,8 @@ where
         };
         failures += 1;
         let wait = BACKOFF.wait(failures, &mut fastrand::Rng::new());
-        if Instant::now() + wait >= hold.until() {
+        let in_a_hurry = inner.hurry.is_cancelled() && failures >= HURRIED_TRIES;
+        if in_a_hurry || Instant::now() + wait >= hold.until() {
             return Err(error);
         }
         sleep(wait).await;

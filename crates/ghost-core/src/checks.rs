@@ -154,7 +154,8 @@ fn reject(check: &dyn Check, evidence: impl Into<String>, suggested_edit: impl I
 /// Cuts a text to what a finding may hold, between characters.
 fn shortened(mut text: String) -> String {
     if text.len() > MAX_EVIDENCE {
-        text.truncate(text.floor_char_boundary(MAX_EVIDENCE));
+        let boundary = (0..=MAX_EVIDENCE).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(boundary.unwrap_or(0));
         text.push('…');
     }
     text
