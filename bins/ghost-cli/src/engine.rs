@@ -187,6 +187,8 @@ fn llama(
         threads: place.threads,
         gpu_layers: config.slm.gpu_layers,
         context_tokens: config.slm.context_tokens,
+        // Each of the tasks that a worker has at once may ask at the same moment.
+        queue: default.queue.max(config.executor.io),
         ..default
     })?;
     Ok((Arc::new(llama), Some(place)))

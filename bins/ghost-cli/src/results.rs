@@ -45,7 +45,8 @@ struct WrittenMetadata {
 impl ResultsFile {
     /// An empty file in the place of whatever was there.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = File::create(path).with_context(|| unwritable(path))?;
+        let refused = || format!("the results file {} cannot be made; name another with -o", path.display());
+        let file = File::create(path).with_context(refused)?;
         Ok(Self { path: path.to_owned(), file, synced: Instant::now(), written: HashMap::new() })
     }
 

@@ -8,6 +8,7 @@ use ghost_core::task::Status;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{count, talk};
+use crate::runs::{self, Run};
 use crate::{swarm, tasks};
 
 /// Withdraw tasks: one that waits at once, one that runs between two words
@@ -27,9 +28,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
-    let broker = swarm::store(context, &context.data()?)?;
+    let data = context.data()?;
+    let broker = swarm::store(context, &data)?;
     if let Some(batch) = args.batch {
         let withdrawn = unsettled(&*broker, batch).await?;
+        if let Some(run) = runs::all(&data)?.into_iter().find(|run| run.batch == batch) {
+            Run { finished: true, ..run }.save(&data)?;
+        }
         talk(format!("withdrew {}", count(withdrawn, "task")));
         return Ok(Exit::Success);
     }

@@ -46,11 +46,20 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
     }
     let data = context.data()?;
     let broker = swarm::store(context, &data)?;
+    let runs = runs::all(&data)?;
+    if let Some(run) = runs.iter().find(|run| !run.finished) {
+        // What it has answered would be asked, and paid for, again.
+        let file = run.input.as_ref().map_or("stdin".to_owned(), |file| file.display().to_string());
+        anyhow::bail!(
+            "run {0} of {file} is unfinished: finish it with --resume, or give it up with `ghost cancel --batch {0}`",
+            run.batch
+        );
+    }
     let removed = broker.purge(args.older_than, args.keep).await?;
     let mut alive = HashSet::new();
-    for run in runs::all(&data)? {
+    for run in runs {
         let query = Query { batch: Some(run.batch), limit: 1, ..Query::default() };
-        if !run.finished || !broker.list(&query).await?.is_empty() {
+        if !broker.list(&query).await?.is_empty() {
             alive.insert(run.batch);
         }
     }

@@ -124,7 +124,10 @@ async fn answer(
             count(others, "task")
         ));
     }
-    let swarm = Swarm::start(context, broker.clone(), engine::load(&context.config, &data)?)?;
+    let models = engine::load(&context.config, &data)?;
+    // Before its first task is submitted, so that a crash from here on leaves something to resume.
+    run.save(&data)?;
+    let swarm = Swarm::start(context, broker.clone(), models)?;
     let projection = Projection::new(broker, run.batch, sink);
     // The tasks of a finished run are all known, and `ghost gc` may have removed some: those are not asked again.
     let work = Work { context, input, submit: !run.finished, dry_run: false, to_file: run.results.is_some() };

@@ -77,6 +77,29 @@ fn an_unfinished_run_is_not_paid_for_twice_by_accident() {
 }
 
 #[test]
+fn a_run_that_is_given_up_may_be_cleaned_up_and_begun_again() {
+    let (place, _claude) = killed_in_the_middle();
+    let refused =
+        place.ghost(&["gc", "--keep", "0"]).with_code(1).said("is unfinished: finish it with --resume");
+    let run =
+        refused.stderr.split("--batch ").nth(1).expect("the run is named").trim_end_matches(['`', '\n']);
+    place.ghost(&["cancel", "--batch", run]).with_code(0).said("withdrew 5 tasks");
+    place.ghost(&["gc", "--keep", "0"]).with_code(0).said("removed 10 settled tasks");
+    place.ghost(&["run", "tasks.jsonl", "-o", "results.jsonl"]).with_code(0);
+    assert_eq!(ids(&place.results("results.jsonl")), all_ids(10));
+}
+
+#[test]
+fn what_another_run_overwrote_is_not_taken_for_ones_own() {
+    let (place, _claude) = killed_in_the_middle();
+    std::fs::copy(place.path("tasks.jsonl"), place.path("other.jsonl")).expect("there is room");
+    place.ghost(&["run", "other.jsonl", "-o", "results.jsonl"]).with_code(0);
+    place.ghost(&["run", "tasks.jsonl", "--resume"]).with_code(2).said("now holds the results of run");
+    place.ghost(&["run", "tasks.jsonl", "--resume", "-o", "again.jsonl"]).with_code(0);
+    assert_eq!(ids(&place.results("again.jsonl")), all_ids(10));
+}
+
+#[test]
 fn a_changed_file_is_not_resumed() {
     let (place, _claude) = killed_in_the_middle();
     place.tasks(11);

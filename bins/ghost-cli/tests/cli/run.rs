@@ -142,6 +142,17 @@ fn a_full_disk_loses_nothing_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_run_that_could_not_begin_leaves_nothing_to_resume() {
+    let place = Place::new();
+    place.tasks(1);
+    place
+        .ghost(&["run", "tasks.jsonl", "-o", "nowhere/results.jsonl"])
+        .with_code(1)
+        .said("cannot be written");
+    place.ghost(&["run", "tasks.jsonl", "-o", "results.jsonl"]).with_code(0);
+}
+
+#[test]
 fn who_stops_reading_ends_the_run_quietly() {
     let claude = Claude::open_for(0);
     let place = Place::new().with_claude(&claude);

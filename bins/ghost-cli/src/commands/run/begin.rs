@@ -11,9 +11,9 @@ use crate::commands::cancel;
 use crate::data_dir::DataDir;
 use crate::exit::misuse;
 use crate::output::{count, talk};
-use crate::runs::Run;
+use crate::runs::{self, Run};
 
-/// The run, stored, and whether its tasks may have been submitted before.
+/// The run. It is for the caller to store it, once nothing stands in its way.
 pub(crate) async fn begin(
     args: &Args,
     input: &Input,
@@ -22,7 +22,7 @@ pub(crate) async fn begin(
     broker: &dyn Broker,
 ) -> anyhow::Result<Run> {
     let earlier = Run::latest(data, input.path.as_deref(), &input.sha256)?;
-    let run = match earlier {
+    match earlier {
         Some(run) if args.resume => {
             if run.sha256 != input.sha256 {
                 return Err(misuse(format!(
@@ -30,15 +30,15 @@ pub(crate) async fn begin(
                     input.name, run.batch
                 )));
             }
-            Run { results: results.or(run.results), ..run }
+            let run = Run { results: results.or(run.results), ..run };
+            refuse_what_was_overwritten(&run, data)?;
+            Ok(run)
         }
-        None if args.resume => {
-            return Err(misuse(format!(
-                "there is no run of {} to resume in {}; leave --resume out to start one",
-                input.name,
-                data.path().display()
-            )));
-        }
+        None if args.resume => Err(misuse(format!(
+            "there is no run of {} to resume in {}; leave --resume out to start one",
+            input.name,
+            data.path().display()
+        ))),
         Some(run) if !run.finished => {
             if !args.fresh {
                 return Err(misuse(format!(
@@ -49,12 +49,23 @@ pub(crate) async fn begin(
             let withdrawn = cancel::unsettled(broker, run.batch).await?;
             talk(format!("gave up run {}: withdrew {}", run.batch, count(withdrawn, "task")));
             Run { finished: true, ..run }.save(data)?;
-            fresh(input, results)
+            Ok(fresh(input, results))
         }
-        _ => fresh(input, results),
-    };
-    run.save(data)?;
-    Ok(run)
+        _ => Ok(fresh(input, results)),
+    }
+}
+
+/// The lines of another run would pass for ours where they have the same ids.
+fn refuse_what_was_overwritten(run: &Run, data: &DataDir) -> anyhow::Result<()> {
+    let later = |other: &Run| other.batch > run.batch && other.results == run.results;
+    match (&run.results, runs::all(data)?.into_iter().find(later)) {
+        (Some(results), Some(other)) => Err(misuse(format!(
+            "{} now holds the results of run {}; name another file with -o",
+            results.display(),
+            other.batch
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn fresh(input: &Input, results: Option<PathBuf>) -> Run {
