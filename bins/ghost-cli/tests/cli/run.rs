@@ -145,10 +145,7 @@ fn a_full_disk_loses_nothing_and_says_how_to_go_on() {
 fn a_run_that_could_not_begin_leaves_nothing_to_resume() {
     let place = Place::new();
     place.tasks(1);
-    place
-        .ghost(&["run", "tasks.jsonl", "-o", "nowhere/results.jsonl"])
-        .with_code(1)
-        .said("cannot be written");
+    place.ghost(&["run", "tasks.jsonl", "-o", "nowhere/results.jsonl"]).with_code(1).said("cannot be made");
     place.ghost(&["run", "tasks.jsonl", "-o", "results.jsonl"]).with_code(0);
 }
 
