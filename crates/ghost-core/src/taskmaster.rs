@@ -30,7 +30,7 @@ pub enum Complexity {
 }
 
 impl Complexity {
-    /// Its name in JSON and logs.
+    /// Its name in JSON, metrics and logs.
     pub fn name(self) -> &'static str {
         match self {
             Complexity::Simple => "simple",
