@@ -127,11 +127,13 @@ async fn job(inner: &Inner, record: &Record, cancel: tokio_util::sync::Cancellat
     }
 }
 
-/// What follows an answer: the SLM's are always judged, the LLM's where a schema is given or the task asks for it.
+/// What follows an answer: the SLM's are always judged, the LLM's where its form is given or the task asks for it.
 async fn then(inner: &Inner, record: &Record, answer: &Answer) -> Then {
     let parameters = &record.request.parameters;
-    let due =
-        answer.provider == Provider::Slm || parameters.schema.is_some() || parameters.evaluate == Some(true);
+    let due = answer.provider == Provider::Slm
+        || parameters.schema.is_some()
+        || parameters.categories.is_some()
+        || parameters.evaluate == Some(true);
     if !due {
         Then::Settle
     } else if inner.evaluator_expected().await {

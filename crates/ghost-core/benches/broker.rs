@@ -108,6 +108,7 @@ fn settle(record: &Record, now: ghost_core::lifecycle::Timestamp) -> Commit {
     let answer = Answer {
         text: "The parcel arrived late and wet.".to_owned(),
         json: None,
+        tool_calls: Vec::new(),
         provider: Provider::Slm,
         model: "ghost-tiny".to_owned(),
         finish: Finish::Stop,

@@ -1,7 +1,8 @@
 //! What every Ghost Swarm binary shares: tasks and messages, TaskMaster, the hybrid inference engine, the broker.
 //!
-//! A task is *submitted, classified, dispatched, inferred, evaluated, settled* and *counted*; the modules stand in
-//! that order. This crate starts no server and links no C++ engine.
+//! A task is *submitted, classified, dispatched, inferred, evaluated, settled* and *counted*: follow it through [`task`],
+//! [`taskmaster`], [`broker`], [`inference`], [`checks`], [`lifecycle`] and [`stats`]. This crate starts no server and links no
+//! C++ engine.
 
 pub mod broker;
 pub mod checks;
@@ -14,4 +15,5 @@ pub mod messages;
 pub mod retry;
 pub mod stats;
 pub mod task;
+pub mod task_file;
 pub mod taskmaster;

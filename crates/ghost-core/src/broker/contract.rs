@@ -200,6 +200,7 @@ fn answer(text: &str) -> Answer {
     Answer {
         text: text.to_owned(),
         json: None,
+        tool_calls: Vec::new(),
         provider: Provider::Slm,
         model: "ghost-tiny".to_owned(),
         finish: Finish::Stop,

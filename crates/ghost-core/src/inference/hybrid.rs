@@ -305,8 +305,7 @@ impl Engine {
         let Some(attempt) = attempts.last_mut() else {
             return Err(Miss::Call(Stumble::Never(Error::Engine("a call that nobody noted".to_owned()))));
         };
-        if completion.finish == Finish::Refusal {
-            let failure = Failure::new("content_filter", format!("{} declined to answer", completion.model));
+        if let Some(failure) = shortcoming(&completion, request.max_tokens) {
             attempt.failure = Some(failure.clone());
             return Err(Miss::Withheld(failure));
         }
@@ -412,6 +411,24 @@ fn as_of_an_llm(usage: Usage, read: usize, written: usize) -> Usage {
     }
 }
 
+/// Why what the LLM sent is no answer, though the call was paid for; none where it is one.
+fn shortcoming(completion: &Completion, max_tokens: u32) -> Option<Failure> {
+    let model = &completion.model;
+    let silent = completion.text.trim().is_empty() && completion.tool_calls.is_empty();
+    match completion.finish {
+        Finish::Refusal => Some(Failure::new("content_filter", format!("{model} declined to answer"))),
+        // A model that thinks first may think until its budget is gone.
+        Finish::Length if silent => Some(Failure::new(
+            "cut_off",
+            format!(
+                "{model} used all {max_tokens} tokens before its answer began; raise parameters.max_tokens"
+            ),
+        )),
+        _ if silent => Some(Failure::new("empty", format!("{model} said nothing"))),
+        _ => None,
+    }
+}
+
 fn answer(
     job: &Job,
     provider: Provider,
@@ -426,6 +443,7 @@ fn answer(
     Answer {
         json: if wants_json { json_in(&completion.text, provider) } else { None },
         text: completion.text,
+        tool_calls: completion.tool_calls,
         provider,
         model: completion.model,
         finish: completion.finish,

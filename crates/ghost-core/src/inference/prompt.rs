@@ -90,7 +90,7 @@ fn shape(task: &TaskRequest, kind: Option<Kind>, audience: Audience) -> Shape {
         Some(Kind::StatusUpdate) => Shape::Line,
         Some(Kind::JsonField | Kind::ExtractValue | Kind::Classify) if copies => Shape::Span(content(task)),
         Some(kind @ (Kind::EmailParse | Kind::KeyValue)) if copies => {
-            Shape::JsonOfSpans { schema: schema_of(kind), source: escaped(&content(task)) }
+            Shape::JsonOfSpans { schema: schema_of(kind), source: content(task) }
         }
         Some(kind @ (Kind::EmailParse | Kind::KeyValue)) => Shape::Json(schema_of(kind)),
         Some(Kind::Classify) => Shape::Line,
@@ -108,12 +108,6 @@ fn schema_of(kind: Kind) -> Value {
         }),
         _ => json!({"type": "object", "additionalProperties": {"type": "string"}}),
     }
-}
-
-/// A text as it stands inside a JSON string.
-fn escaped(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// A short word about what is wanted; none where the task is free.
@@ -226,7 +220,7 @@ mod tests {
         assert_eq!(shape(Kind::Classify), span());
         assert_eq!(shape(Kind::StatusUpdate), Shape::Line);
         let Shape::JsonOfSpans { source, .. } = shape(Kind::KeyValue) else { panic!("JSON of spans") };
-        assert_eq!(source, "Say \\\"a\\\"");
+        assert_eq!(source, "Say \"a\"");
         assert!(matches!(shape(Kind::EmailParse), Shape::JsonOfSpans { .. }));
     }
 

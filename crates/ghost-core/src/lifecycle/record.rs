@@ -117,6 +117,9 @@ pub struct Answer {
     /// The text as JSON, where the task asks for JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
+    /// Calls to tools that the model asks for, in the provider's own form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<Value>,
     /// Which sort of model said it.
     pub provider: Provider,
     /// The model, as the provider names it.
@@ -384,6 +387,9 @@ impl Record {
                 let mut result = Map::from_iter([("text".to_owned(), json!(answer.text))]);
                 if let Some(json) = &answer.json {
                     result.insert("json".to_owned(), json.clone());
+                }
+                if !answer.tool_calls.is_empty() {
+                    result.insert("tool_calls".to_owned(), Value::from(answer.tool_calls.clone()));
                 }
                 Value::Object(result)
             }),

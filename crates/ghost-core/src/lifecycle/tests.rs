@@ -34,6 +34,7 @@ fn answer() -> Answer {
     Answer {
         text: "4".to_owned(),
         json: None,
+        tool_calls: Vec::new(),
         provider: Provider::Slm,
         model: "ghost-tiny".to_owned(),
         finish: Finish::Stop,

@@ -44,6 +44,7 @@ fn answered(provider: Provider, llm_cost_micro_usd: u64) -> State {
     State::Completed(Answer {
         text: "4".to_owned(),
         json: None,
+        tool_calls: Vec::new(),
         provider,
         model: "m".to_owned(),
         finish: Finish::Stop,

@@ -193,6 +193,15 @@ async fn a_content_filter_is_never_routed_around() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_llm_that_was_paid_for_nothing_has_not_answered() {
+    let thought = Reply::text("").ending(Ok(Finish::Length));
+    let engine = engine(None, claude(Script::always(thought)));
+    assert_eq!(infer(&engine, job(Route::Llm)).await, is("failed cut_off", &["cut_off"]));
+    let engine = self::engine(None, claude(Script::always(Reply::text("  "))));
+    assert_eq!(infer(&engine, job(Route::Llm)).await, is("failed empty", &["empty"]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_provider_is_given_up_when_the_task_has_no_time_left() {
     let engine = engine(None, claude(Script::always(Reply::text("Ann").after(Duration::from_secs(900)))));
     let started = tokio::time::Instant::now();
@@ -275,7 +284,9 @@ async fn a_call_is_billed_by_the_model_that_answered_and_never_as_free() {
         let config = Config { llm_model: llm_model.to_owned(), ..Config::default() };
         let llm = claude(Script::always(Reply { usage, ..Reply::text("Ann") }));
         let engine = Engine::build(config, None, llm, Pricing::builtin());
-        let Outcome::Answered { answer, attempts } = engine.infer(job, None).await else { panic!("an answer") };
+        let Outcome::Answered { answer, attempts } = engine.infer(job, None).await else {
+            panic!("an answer")
+        };
         assert_eq!(attempts[0].model, model);
         (attempts[0].cost_micro_usd, answer.llm_cost_micro_usd)
     };

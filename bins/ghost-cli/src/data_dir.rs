@@ -1,0 +1,169 @@
+//! Where a swarm on this machine keeps what it knows, and whose turn it is to execute.
+//!
+//! `ghost.db` holds the tasks, `runs/` what each `ghost run` was started with, `models/` the built-in model. Any number
+//! of processes may look and submit; the one that holds the [`Lock`] executes. The kernel frees the lock when its
+//! holder dies, however it dies.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// The directory, which exists.
+#[derive(Debug, Clone)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// Opens the directory that was named, else the platform's own, and makes it where it is missing.
+    pub(crate) fn open(named: Option<&Path>) -> anyhow::Result<Self> {
+        let root = match named {
+            Some(named) => named.to_owned(),
+            None => directories::ProjectDirs::from("", "", "ghost-swarm")
+                .context("this system names no home directory; say where to keep tasks with --data DIR")?
+                .data_dir()
+                .to_owned(),
+        };
+        let unusable = || {
+            format!("the data directory {} cannot be used; choose another with --data DIR", root.display())
+        };
+        create(&root).with_context(unusable)?;
+        // Absolute, so that it means the same to whoever reads it in a message later.
+        let root = fs::canonicalize(&root).with_context(unusable)?;
+        Ok(Self { root })
+    }
+
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The store of tasks.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("ghost.db")
+    }
+
+    /// A folder inside, made where it is missing.
+    pub(crate) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.root.join(name);
+        create(&folder)?;
+        Ok(folder)
+    }
+
+    /// Takes the right to execute, if nobody has it; `doing` tells others what for.
+    pub(crate) fn lock(&self, doing: &str) -> anyhow::Result<Turn> {
+        let path = self.root.join("lock");
+        let refused = || format!("the lock {} cannot be taken", path.display());
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(refused)?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0).with_context(refused)?;
+                write!(file, "process {}, `{doing}`", std::process::id()).with_context(refused)?;
+                Ok(Turn::Ours(Lock { file }))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The name is a courtesy: where it cannot be read, the fact alone is told.
+                if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+                    holder = "another process".to_owned();
+                }
+                Ok(Turn::Theirs(holder))
+            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(refused),
+        }
+    }
+}
+
+/// What is asked and answered is nobody else's business on this machine.
+fn create(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Who executes from a data directory.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// We do, for as long as this lives.
+    Ours(Lock),
+    /// Somebody else does: who, in words.
+    Theirs(String),
+}
+
+/// The right to execute; free again when it is dropped or its process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Only so that nobody reads the name of a process that is gone; the lock itself falls with the file.
+        let _ = self.file.rewind().and_then(|()| self.file.set_len(0));
+    }
+}
+
+/// Where a file is written before it takes its place.
+pub(crate) fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    name.into()
+}
+
+/// Writes a whole file or leaves the old one: what is read later is never half of something.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let part = part_of(path);
+    let written = File::create(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let done = written.and_then(|()| fs::rename(&part, path));
+    if done.is_err() {
+        // Half a file is of no use to anybody; the error that is returned says why it is half.
+        let _ = fs::remove_file(&part);
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_executes_and_the_others_are_told_who() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(Some(folder.path())).expect("it can be made");
+        let Ok(Turn::Ours(lock)) = data.lock("ghost run tasks.jsonl") else { panic!("nobody has it yet") };
+        let Ok(Turn::Theirs(holder)) = data.lock("ghost submit") else { panic!("it is taken") };
+        assert_eq!(holder, format!("process {}, `ghost run tasks.jsonl`", std::process::id()));
+        drop(lock);
+        assert!(matches!(data.lock("ghost submit"), Ok(Turn::Ours(_))), "it is free again");
+    }
+
+    #[test]
+    fn a_file_stands_where_the_directory_should() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let error = DataDir::open(Some(file.path())).expect_err("a file is no directory");
+        assert!(error.to_string().ends_with("choose another with --data DIR"), "{error}");
+    }
+
+    #[test]
+    fn a_whole_file_is_written_or_none() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("a.json");
+        write_whole(&path, b"one").expect("there is room");
+        write_whole(&path, b"two").expect("there is room");
+        assert_eq!(fs::read(&path).expect("it is there"), b"two");
+        assert_eq!(fs::read_dir(folder.path()).expect("it is a directory").count(), 1);
+    }
+}

@@ -1,0 +1,195 @@
+//! Wires the engine from the settings: who is the local model, who is the LLM, what they cost.
+//!
+//! [`available`] answers what could be done without loading anything, for commands that only queue a task.
+//! [`load`] loads. A model that does not load leaves the process alive: the LLM does its work, and a warning says why.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ghost_core::config::{Config, LlmChoice, SlmChoice};
+use ghost_core::executor::{Executor, ExecutorConfig, Place};
+use ghost_core::inference::claude::{self, Claude};
+use ghost_core::inference::hybrid::{self, Engine, Slm};
+use ghost_core::inference::openai_compatible::{self, OpenAiCompatible};
+use ghost_core::inference::pricing::{ModelStatus, Pricing};
+use ghost_core::inference::{Backend, Provider};
+use ghost_core::taskmaster::capability::Capability;
+use ghost_core::taskmaster::route::Available;
+use ghost_llama::Llama;
+
+use crate::data_dir::DataDir;
+use crate::output::talk;
+use crate::rehearsal::Rehearsal;
+use crate::tiny;
+
+/// An engine with what it needs around it.
+pub(crate) struct Loaded {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The cores that the local model has for itself, for as long as it runs.
+    _place: Option<Place>,
+}
+
+/// Who could answer, judged by the settings alone.
+pub(crate) fn available(config: &Config) -> anyhow::Result<Available> {
+    Ok(Available {
+        slm: capability(config)?,
+        llm: config.llm.choice().is_some(),
+        hybrid: config.routing.hybrid,
+    })
+}
+
+/// What the configured local model can do; none where there is none.
+pub(crate) fn capability(config: &Config) -> anyhow::Result<Option<Capability>> {
+    Ok(match config.slm.choice() {
+        SlmChoice::None => None,
+        SlmChoice::Endpoint { model, .. } => Some(Capability::general(model)),
+        SlmChoice::File(path) => Some(Capability::beside(path)?),
+        SlmChoice::Embedded => Some(tiny::capability()),
+    })
+}
+
+/// The prices: those that ship, and over them those of GHOST_PRICES.
+pub(crate) fn pricing(config: &Config) -> anyhow::Result<Pricing> {
+    let Some(path) = &config.llm.prices else { return Ok(Pricing::builtin()) };
+    let unusable = || format!("the prices in {} (GHOST_PRICES) cannot be used", path.display());
+    let toml = std::fs::read_to_string(path).with_context(unusable)?;
+    Pricing::with_overrides(&toml).with_context(unusable)
+}
+
+/// What to say of a model whose price or future is in doubt; none where all is well.
+pub(crate) fn doubt(pricing: &Pricing, model: &str) -> Option<String> {
+    match pricing.status(model) {
+        ModelStatus::Priced => None,
+        ModelStatus::Unpriced => Some(format!(
+            "no price is known for {model}, so its cost cannot be told; add it to a file and name that with GHOST_PRICES"
+        )),
+        ModelStatus::Retired { on, successor } => {
+            let instead = successor.map(|model| format!("; set LLM_MODEL={model}")).unwrap_or_default();
+            Some(format!("{model} is retired on {on}{instead}"))
+        }
+    }
+}
+
+/// Loads the models and builds the engine.
+pub(crate) fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
+    let pricing = pricing(config)?;
+    let executor = executor(config);
+    let (slm, place) = match slm(config, data, &executor) {
+        Ok(Some((slm, place))) => (Some(slm), place),
+        Ok(None) => (None, None),
+        Err(error) => {
+            let rest = match config.llm.choice() {
+                Some(_) => "the LLM takes everything",
+                None => "no task can be answered until it does, or until ANTHROPIC_API_KEY is set",
+            };
+            talk(format!("warning: the local model does not load, so {rest}: {error:#}"));
+            (None, None)
+        }
+    };
+    if let Some(choice) = config.llm.choice()
+        && let Some(doubt) = doubt(&pricing, model(&choice))
+    {
+        talk(format!("warning: {doubt}"));
+    }
+    let llm = config.llm.choice().map(|choice| llm(&choice)).transpose()?;
+    Ok(Loaded { engine: Arc::new(Engine::build(hybrid_config(config), slm, llm, pricing)), _place: place })
+}
+
+/// Scripted models in the place of the real ones: nothing is loaded, sent or paid.
+pub(crate) fn rehearsal(config: &Config) -> anyhow::Result<Loaded> {
+    let model = config.llm.model_or_default();
+    let slm = capability(config)?.map(|capability| Slm {
+        backend: Arc::new(Rehearsal::new(Provider::Slm, capability.model.clone())),
+        capability,
+    });
+    let llm: Arc<dyn Backend> = Arc::new(Rehearsal::new(Provider::Llm, model));
+    let engine = Engine::build(hybrid_config(config), slm, Some(llm), pricing(config)?);
+    Ok(Loaded { engine: Arc::new(engine), _place: None })
+}
+
+/// The name of the model that a choice asks.
+pub(crate) fn model<'a>(choice: &LlmChoice<'a>) -> &'a str {
+    match choice {
+        LlmChoice::Claude { model, .. } | LlmChoice::OpenAiCompatible { model, .. } => model,
+    }
+}
+
+fn hybrid_config(config: &Config) -> hybrid::Config {
+    hybrid::Config {
+        fallback: config.routing.fallback,
+        hybrid: config.routing.hybrid,
+        llm_model: config.llm.model_or_default().to_owned(),
+        ..hybrid::Config::default()
+    }
+}
+
+/// The CPUs of this process.
+pub(crate) fn executor(config: &Config) -> Executor {
+    let default = ExecutorConfig::default();
+    Executor::new(ExecutorConfig {
+        cpus: config.executor.cpus.unwrap_or(default.cpus),
+        io: config.executor.io,
+    })
+}
+
+fn llm(choice: &LlmChoice<'_>) -> anyhow::Result<Arc<dyn Backend>> {
+    Ok(match *choice {
+        LlmChoice::Claude { api_key, base_url, version, model } => Arc::new(Claude::build(claude::Config {
+            api_key: api_key.reveal().to_owned(),
+            base_url: base_url.to_owned(),
+            version: version.to_owned(),
+            model: model.to_owned(),
+            ..claude::Config::default()
+        })?),
+        LlmChoice::OpenAiCompatible { api_key, base_url, model } => {
+            Arc::new(OpenAiCompatible::build(openai_compatible::Config {
+                api_key: api_key.map(|key| key.reveal().to_owned()),
+                ..openai_compatible::Config::new(Provider::Llm, base_url, model)
+            })?)
+        }
+    })
+}
+
+/// Loads the local model, where there is to be one.
+pub(crate) fn slm(
+    config: &Config,
+    data: &DataDir,
+    executor: &Executor,
+) -> anyhow::Result<Option<(Slm, Option<Place>)>> {
+    let Some(capability) = capability(config)? else { return Ok(None) };
+    let loaded = match config.slm.choice() {
+        SlmChoice::None => return Ok(None),
+        SlmChoice::Endpoint { url, model } => {
+            let config = openai_compatible::Config::new(Provider::Slm, url, model);
+            (Arc::new(OpenAiCompatible::build(config)?) as Arc<dyn Backend>, None)
+        }
+        SlmChoice::File(path) => llama(config, path, executor)?,
+        SlmChoice::Embedded => {
+            let path =
+                tiny::file(data).context("the built-in model cannot be written to the data directory")?;
+            llama(config, &path, executor)?
+        }
+    };
+    let (backend, place) = loaded;
+    Ok(Some((Slm { backend, capability }, place)))
+}
+
+fn llama(
+    config: &Config,
+    path: &Path,
+    executor: &Executor,
+) -> anyhow::Result<(Arc<dyn Backend>, Option<Place>)> {
+    let default = ghost_llama::Config::new(path);
+    let place = executor.dedicated("llama", default.threads);
+    let llama = Llama::load(ghost_llama::Config {
+        threads: place.threads,
+        gpu_layers: config.slm.gpu_layers,
+        context_tokens: config.slm.context_tokens,
+        // Each of the tasks that a worker has at once may ask at the same moment.
+        queue: default.queue.max(config.executor.io),
+        ..default
+    })?;
+    Ok((Arc::new(llama), Some(place)))
+}

@@ -1,0 +1,56 @@
+//! The model inside the program: no download, no key.
+//!
+//! llama.cpp maps a file, so the bytes are written to the data directory once, in a folder that is named by their content:
+//! two versions of `ghost` that share a data directory do not fight over it.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use ghost_core::taskmaster::capability::Capability;
+use sha2::{Digest, Sha256};
+
+use crate::data_dir::{DataDir, write_whole};
+
+const GGUF: &[u8] = include_bytes!("../../../models/ghost-tiny.gguf");
+const TABLE: &str = include_str!("../../../models/ghost-tiny.toml");
+
+/// What it can do, as measured.
+pub(crate) fn capability() -> Capability {
+    Capability::parse(TABLE).expect("the shipped table is checked by a test")
+}
+
+/// The file that llama.cpp maps.
+pub(crate) fn file(data: &DataDir) -> io::Result<PathBuf> {
+    let hash = Sha256::digest(GGUF);
+    let content: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    // A model is called what its file is called.
+    let path = data.folder(&format!("models/{content}"))?.join("ghost-tiny.gguf");
+    // Compared as a whole: a file that something else damaged would only be noticed by wrong answers.
+    if fs::read(&path).is_ok_and(|there| there == GGUF) {
+        return Ok(path);
+    }
+    write_whole(&path, GGUF)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_table_is_sound_and_the_model_is_small() {
+        assert!(!capability().general, "the tiny model takes its kinds and nothing else");
+        assert!(GGUF.starts_with(b"GGUF") && GGUF.len() <= 8 << 20, "{} bytes", GGUF.len());
+    }
+
+    #[test]
+    fn a_damaged_copy_is_written_again() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(Some(folder.path())).expect("it can be made");
+        let path = file(&data).expect("there is room");
+        fs::write(&path, b"GGUF").expect("there is room");
+        assert_eq!(file(&data).expect("there is room"), path);
+        assert_eq!(fs::read(&path).expect("it is there"), GGUF);
+    }
+}
