@@ -170,8 +170,8 @@ pub(crate) fn kinds(file: &Path) -> Result<Vec<Row>, Failure> {
             Some("calibration") => Split::Calibrate,
             _ => Split::Test,
         };
-        // A simple task is an easy one; a few of them are enough to say so.
-        let easy = kind.is_some() && (group / 10).is_multiple_of(8);
+        // A simple task is an easy one; a few of them are enough to say so, and more would drown the everyday prompts.
+        let easy = kind.is_some() && (group / 10).is_multiple_of(32);
         rows.push(Row {
             set: if absent { "absent" } else { "kinds" },
             group,
