@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny
+.PHONY: help run test lint deny eval-slm bench
 
 FILE ?= examples/tasks.jsonl
 # Where a tool goes that only checks need; git ignores it.
@@ -28,6 +28,14 @@ test: ## run every test
 		set -x; \
 		cargo test --release --workspace; \
 	fi
+
+eval-slm: ## measure the tiny model on tasks that its training never saw (MODEL=… for another file)
+	@scripts/install-tools
+	cargo run --release -p ghost-tests --bin eval-slm -- $(MODEL)
+
+bench: ## measure the broker and TaskMaster
+	cargo bench -p ghost-core
+	cargo run --release -p ghost-core --example bench_taskmaster
 
 # The documentation is for readers of the code: it holds private items too, and a file's story may link to them.
 lint: ## check formatting, clippy and the documentation

@@ -8,7 +8,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::id::AgentId;
 
 #[macro_use]
 mod table;
@@ -97,8 +96,6 @@ settings! {
 
     /// What every process has.
     service: Service {
-        /// What the process is called among its peers.
-        agent_id: Option<AgentId> = AGENT_ID, agent, Unset "a fresh id for each start";
         /// The least severe log lines to print: `error`, `warn`, `info`, `debug` or `trace`. `ghost` itself prints from
         /// `warn` up where this is unset.
         log_level: LogLevel = LOG_LEVEL, level, Is "info";

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{LogFormat, LogLevel, Secret, SlmProvider};
-use crate::id::AgentId;
 
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
@@ -84,10 +83,6 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .map(Duration::from_secs)
         .filter(|time| !time.is_zero() && *time <= LONGEST)
         .ok_or_else(|| "a time such as 30s, 5m, 24h or 7d, at most a year".to_owned())
-}
-
-pub(super) fn agent(text: &str) -> Result<AgentId, String> {
-    text.parse().map_err(|_| "1 to 128 printable ASCII characters".to_owned())
 }
 
 pub(super) fn provider(text: &str) -> Result<SlmProvider, String> {
