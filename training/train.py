@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -27,11 +28,11 @@ TOKENS_A_STEP = 8000
 
 
 def read_shard(path):
-    """[(tokens, where the answer starts)] of one shard."""
-    data = np.load(path)
-    ends = data["ends"]
+    """[(tokens, which of them are to be learned)] of one shard."""
+    with np.load(path) as data:
+        tokens, learned, ends = data["tokens"], data["learned"], data["ends"]
     starts = np.concatenate(([0], ends[:-1]))
-    return [(data["tokens"][s:e], int(a)) for s, e, a in zip(starts, ends, data["answers"])]
+    return [(tokens[s:e], learned[s:e]) for s, e in zip(starts, ends)]
 
 
 def batches(examples, rng):
@@ -56,15 +57,24 @@ def batches(examples, rng):
 
 
 def tensors(length, part):
+    """(tokens, targets, weights of the targets, which positions are the prompt's own), each batch × length.
+
+    A long answer counts more than a short one, but by the root of its length: else the objects of key_value would
+    drown a category or a refusal, which are a token or two.
+    """
     tokens = np.full((len(part), length), PADDING, dtype=np.int64)
     targets = np.full((len(part), length), -1, dtype=np.int64)
+    weights = np.zeros((len(part), length), dtype=np.float32)
     prompts = np.zeros((len(part), length), dtype=bool)
-    for row, (ids, answer) in enumerate(part):
+    for row, (ids, learned) in enumerate(part):
         tokens[row, :len(ids)] = ids
         targets[row, :len(ids) - 1] = ids[1:]
-        prompts[row, 5:answer - 6] = True
-        targets[row, :answer - 1][~prompts[row, :answer - 1]] = -1
-    return torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(prompts)
+        edges = np.flatnonzero(np.diff(learned, prepend=0, append=0))
+        for start, end in zip(edges[::2], edges[1::2]):
+            weights[row, start - 1:end - 1] = (end - start) ** -0.5
+        prompts[row, 5:edges[0] - 6] = True
+        targets[row, (weights[row] == 0) & ~prompts[row]] = -1
+    return torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(weights), torch.from_numpy(prompts)
 
 
 class Muon(torch.optim.Optimizer):
@@ -151,7 +161,9 @@ def main():
         network.save(args.work / "checkpoint.tmp", tiny, muon=muon.state_dict(), adam=adam.state_dict(), at=at)
         os.replace(args.work / "checkpoint.tmp", checkpoint)
 
-    while used() < limit:
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    while used() < limit and not stop:
         path = args.work / f"shard-{at['shard']:04}.npz"
         if not path.exists():
             newest = sorted(args.work.glob("shard-*.npz"))
@@ -161,12 +173,12 @@ def main():
         rng = random.Random(at["shard"] * 7919 + at["seen"])
         for index, (length, part) in enumerate(batches(read_shard(path), rng)):
             progress = used() / limit
-            if progress >= 1:
+            if progress >= 1 or stop:
                 break
             for optimiser, full in ((muon, args.muon), (adam, args.adam)):
                 for group in optimiser.param_groups:
                     group["lr"] = full * schedule(progress)
-            tokens, targets, prompts = tensors(length, part)
+            tokens, targets, weights, prompts = tensors(length, part)
             # Early on, a share of the prompt's own tokens is predicted as well: it teaches looking back sooner.
             share = max(0.0, 0.25 * (1 - progress / 0.15))
             drop = prompts & (torch.rand(prompts.shape) >= share)
@@ -175,8 +187,8 @@ def main():
             hidden = tiny.hidden(tokens).flatten(0, 1)[where]
             losses = F.cross_entropy(tiny.head(hidden), targets.flatten()[where], reduction="none")
             asked = prompts.flatten()[where]
-            answer = losses[~asked].mean()
-            loss = answer + (0.4 * losses[asked].mean() if asked.any() else 0)
+            answer, weight = losses[~asked], weights.flatten()[where][~asked]
+            loss = (answer * weight).sum() / weight.sum() + (0.4 * losses[asked].mean() if asked.any() else 0)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(others, 1.0)
             muon.step(), adam.step()
@@ -184,7 +196,7 @@ def main():
             at["seen"] += len(part)
             at["step"] += 1
             at["tokens"] += tokens.numel()
-            sums.append(answer.item())
+            sums.append(answer.mean().item())
             if used() - last_log > (8 if args.bench else 30):
                 last_log = used()
                 print(json.dumps({"minute": round(used() / 60, 1), **{k: at[k] for k in ("shard", "step", "seen")}, "loss": round(sum(sums) / len(sums), 4), "tokens_s": round(at["tokens"] / used())}), flush=True)
@@ -194,9 +206,10 @@ def main():
             if used() - last_save > 180:
                 last_save = used()
                 save()
-        at["shard"] += 1
+        else:
+            at["shard"] += 1
     save()
-    print(json.dumps({"finished": True, **at}), flush=True)
+    print(json.dumps({"finished": not stop, **at}), flush=True)
 
 
 if __name__ == "__main__":

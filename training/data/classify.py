@@ -173,7 +173,82 @@ def _entries(text, separator):
 
 
 TOPICS = _entries(topics.TOPICS, ",")
+EVERYDAY = _entries(topics.EVERYDAY, ",")
 GROUPS = {name: _entries(getattr(topics, name.upper()), "; ") for name in ("messages", "urgency", "emotions", "styles", "languages", "codes")}
+
+MATTERS = {line.split(" | ")[0]: Pool(line.split(" | ")[1].split(", "), 1) for line in topics.MATTERS.strip().splitlines()}
+FRAMES = {
+    None: Bank("""
+<there is|i have|we have> <a problem|an issue|trouble> with <my|the|our> {k}.
+<a |>question <about|regarding|concerning> <my|the|your> {k}.
+i <need|want|would like> <help|some help|information|an update> <with|on|about> <my|the> {k}.
+<my|the|our> {k} <is|was|seems|looks> <wrong|missing|not right|still open|late|unclear|gone>.
+<can|could> <you|someone|anybody> <check|look at|look into|help with|explain> <my|the|our> {k}[, please]?
+<please|kindly> <check|look at|send me|correct|take care of> <my|the|our> {k}.
+{k}
+{k}!
+{k}?
+<my|the> {k} and <my|the> {k}
+who <handles|is responsible for|can help with> <the |>{k}?
+<regarding|concerning|about|re:> <my|the|your> {k}
+<still|again> <no news|nothing|waiting> about <my|the> {k}.
+<what|when|how> about <my|the> {k}?
+i <wrote|called|asked> <yesterday|last week|twice> about <my|the> {k}.
+<where|why> is <my|the> {k}?
+it is about <the|my> {k}[ of last week| of my colleague].
+<the|our> {k} <for|of> {p}
+i am <worried|writing|calling> about <the|my> {k}.
+<something|anything> <went wrong|is odd|is off> with <the|my> {k}.
+""", 1),
+    "spam": Bank("""
+get your {k} now!!!
+{k}: <act now|click here|limited time|only today|hurry>!
+<congratulations|dear winner|dear friend>, your {k} is waiting
+claim <the|your> {k} <today|at {m}|before midnight>
+<100% free|best ever|unbelievable> {k}, <no risk|no fees|no questions asked>
+want <a|some> {k}? reply <yes|now|with your card number>
+{k} and {k} for only {m}!!!
+don't miss this {k}
+<make|get|win> {m} with our {k}
+""", 1),
+    "bug": Bank("""
+{k} <in|after|when using> <the {n} page|the new version|version {d}|the {n} module>
+<we see|i get|there is|users report> <a|an> {k} <when|after|if> <saving|opening the {n}|clicking the button|the {n} is empty>.
+{k} since the last release
+<fix|investigate|reproduce> {k}
+<found|hit> a {k} in the {n} <code|view|export>
+{k}
+it <fails|breaks|crashes> with a {k}.
+""", 1),
+    "feature request": Bank("""
+<please|could you|can you> <add|implement|support|build> {k}[?].
+<it would be|would be> <nice|great|helpful> to have {k}.
+i <would like|wish for|am missing|really want> {k}.
+<add|introduce|provide> {k}
+<any plans|when will there be|what about> <for |>{k}?
+<suggestion|proposal|idea|request>: {k}
+we need {k} <to work faster|for our team|in the {n} view>.
+<allow|enable> {k}
+""", 1),
+    "documentation": Bank("""
+<the|our> {k} <is outdated|lacks an example|does not mention {n}|has a typo|should explain {n}>.
+<update|extend|rewrite|translate|fix> the {k}
+<missing|wrong|unclear> section in the {k}
+add {n} to the {k}
+""", 1),
+    "cancellation": Bank("""
+<please confirm|i want|i request|i ask for|it is about|how about> <the|my> {k}.
+{k}[, please]
+<i am|we are> <thinking of|decided on> {k}.
+<effective immediately|as of next month>: {k}
+""", 1),
+    "booking": Bank("""
+<i'd like|we need|can i get|is it possible to get|please reserve> a {k}[ <on|for> <friday|monday|tomorrow|next week>].
+a {k} <for|on> <friday|saturday|may {d}|tomorrow evening>, please.
+<is there|do you have> a {k} <left|available|free>?
+""", 1),
+}
+
 
 ABOUT = Bank("""
 the {k} and the {k} were <discussed|mentioned|shown|important|new> <today|yesterday|again|this week>.
@@ -263,6 +338,20 @@ the <staff|waiter|team|driver> <was|were> <friendly|helpful|great|kind> and the 
 <good|great|nice|excellent|superb> <value|quality|{n}>, i'm <happy|delighted|impressed>.
 this {n} is <fantastic|wonderful|great|awesome|brilliant|amazing>.
 finally a {n} that <works|is fun|keeps its promise|does not break>.
+<i was|we were> <pleasantly surprised|blown away|delighted|impressed> by the {n}.
+<the food|the room|the service|the plot|the acting|the sound|the view|the price|the design> is <great|excellent|lovely|superb|outstanding|spot on|just right>.
+<fast|quick|prompt> <delivery|answer|repair>, <well packed|friendly people|fair price>.
+<thank you|thanks> for the {adj} {n}!
+<can't wait|looking forward> to <come back|use it again|see more>.
+my <kids|wife|husband|mother|colleagues|friends> <love|adore|enjoy> <it|this {n}>.
+<easy|simple|a joy> to use[ and looks {adj}].
+<way |much |>better than <my old one|the last {n}|i thought>.
+<it|the {n}> <fits|works|tastes|looks|runs> <perfectly|wonderfully|great|very well>.
+everything <went|was> <smoothly|perfect|fine and on time|as promised>.
+i felt <welcome|safe|at home|well looked after>.
+<a must|a gem|a treat|pure joy|top notch|first class>[ for every {n} fan].
+<10|9> <out of|/> 10
+never had <a better {n}|any trouble with it>.
 """, 2),
     "negative": Bank("""
 i <really |>hate <it|this {n}|the {n}|my new {n}>.
@@ -294,6 +383,21 @@ this {n} is <terrible|useless|garbage|awful|dreadful|a joke>.
 too <expensive|slow|loud|small|complicated>, and the {n} <leaks|squeaks|smells|is scratched>.
 <overpriced|boring|dirty|broken>[ {n}].
 i regret <buying|ordering|choosing> this {n}.
+<i was|we were> <bitterly disappointed|shocked|let down|annoyed> by the {n}.
+<the food|the room|the service|the plot|the acting|the sound|the view|the price|the design> is <terrible|poor|awful|disgusting|a mess|far too expensive|boring>.
+<slow|late|careless> <delivery|answer|repair>, <box was crushed|rude people|hidden fees>.
+no thanks for the {adj} {n}!
+<can't believe|sad that> i <paid for this|waited for that|trusted them>.
+my <kids|wife|husband|mother|colleagues|friends> <hated|disliked> <it|this {n}>.
+<hard|impossible|a pain> to use[ and looks {adj}].
+<way |much |>worse than <my old one|the last {n}|i thought>.
+<it|the {n}> <does not fit|leaks|rattles|tastes like cardboard|keeps crashing|stinks>.
+nothing <went|worked> <right|as promised|at all>.
+i felt <cheated|ignored|unsafe|ripped off>.
+<a disaster|a scam|rubbish|junk|pure frustration|third rate>[, like every {n} of theirs].
+<1|2> <out of|/> 10
+never had <a worse {n}|so much trouble>.
+<had to|we had to> <send it back|wait for hours|throw it away|leave early>.
 """, 2),
     "neutral": Bank("""
 the {n} <arrived|was delivered|came> on <monday|tuesday|friday>.
@@ -395,6 +499,14 @@ indefinite_quantity definite_quantity fundamental_quantity magnitude thinking hi
 
 
 @lru_cache(None)
+def concrete_synsets():
+    """Animals, made things, parts of the body, food, plants, people, substances: what a word alone makes clear."""
+    wanted = {"05", "06", "08", "13", "18", "20", "27"}
+    lines = (l.split(" ", 2) for l in (WORDNET / "data.noun").read_text().splitlines() if not l.startswith(" "))
+    return {offset for offset, area, _ in lines if area in wanted}
+
+
+@lru_cache(None)
 def taxonomy():
     """(parents of a synset, nouns by label): a label's nouns are those whose commonest sense lies below it."""
     synsets, by_word = _nouns()
@@ -411,6 +523,7 @@ def taxonomy():
         return frozenset(found)
 
     known = set(dictionary())
+    concrete = concrete_synsets()
     common = set(common_nouns()[:4500])
     ancestors, first = {}, {}
     for word, senses in by_word.items():
@@ -428,7 +541,7 @@ def taxonomy():
     label = {}
     for synset, words in members.items():
         names = [w for w in synsets[synset][0] if re.fullmatch(r"[a-z]+(_[a-z]+)?", w) and w not in VAGUE and all(p in common for p in w.split("_")) and w not in UNWANTED]
-        if names and len(words) >= 6 and len(words) < 2500:
+        if names and len(words) >= 6 and len(words) < 1200 and synset in concrete:
             label[synset] = [n.replace("_", " ") for n in names[:2]]
     return ancestors, first, {s: members.get(s, []) + second.get(s, []) for s in members.keys() | second.keys()}, label
 
@@ -457,7 +570,7 @@ def member(synset, name, rng, split):
     pool = member_pool(synset)
     for _ in range(6):
         word = pool.pick(rng, split)
-        if word != name and (word in familiar() or rng.random() < 0.4):
+        if word != name and (word in familiar() or rng.random() < 0.3):
             return word
     return None
 
@@ -484,10 +597,67 @@ what do you know about the {w}?
 """, 1)
 
 
+@lru_cache(None)
+def everyday():
+    """(all the things, what each is)"""
+    return {word: {names[0] for names, pool in EVERYDAY if word in pool.all} for _, pool in EVERYDAY for word in pool.all}
+
+
+# What is the one is, or may be said to be, the other.
+KINDRED = [set(c.split(", ")) for c in """
+animal, mammal, bird, fish, insect, reptile
+plant, tree, flower, spice, fruit, vegetable
+food, dessert, drink, fruit, vegetable, spice, fish
+tool, kitchen utensil, electronics, appliance, instrument, weapon, stationery, toy
+color, metal, fruit, flower, spice, number
+country, city, continent, language
+metal, material, natural feature, weapon
+clothing, shoe, jewelry, material
+vehicle, toy
+disease, emotion, weather
+school subject, language, programming language
+building, room, natural feature
+electronics, appliance, furniture
+planet, metal, weekday, month
+currency, body part, emotion
+profession, family member
+""".strip().splitlines()]
+
+
+def carried(word, rng, split, plural=True):
+    text = CARRY.pick(rng, split).replace("{w}s", "{w}s" if plural else "{w}")
+    if word[0] in "aeiou":
+        text = re.sub(r"\ba \{w\}", "an {w}", text)
+    return text.replace("{w}", word)
+
+
+def household(rng, split):
+    """Everyday things among categories that nobody would confuse with theirs, or kindred ones where no word is in both."""
+    picked = rng.sample(EVERYDAY, rng.choice((2, 3, 3, 4, 4, 5, 6)))
+    if rng.random() < 0.5:
+        group = rng.choice(KINDRED)
+        kindred = [e for e in EVERYDAY if e[0][0] in group]
+        picked = rng.sample(kindred, min(len(kindred), rng.choice((2, 3, 4))))
+    right_names, pool = picked[0]
+    word = pool.pick(rng, split)
+    nested = ({"animal"}, {"plant"}, {"food"})
+    others = []
+    for names, items in picked[1:]:
+        if word in items.all or any({names[0]} == n or {right_names[0]} == n for n in nested) and any({names[0], right_names[0]} <= k for k in KINDRED):
+            continue
+        others.append(names)
+    column = rng.random()
+    name = lambda names: names[0] if column < 0.6 else rng.choice(names)
+    names = [name(right_names)] + [name(o) for o in others]
+    if len(names) < 2 or word in names:
+        return None
+    return names, names[0], fill(carried(word, rng, split, plural=False), rng, split), "thing"
+
+
 def things(rng, split):
     """(categories' names, right one, text) from WordNet."""
     ancestors, first, members, label = taxonomy()
-    if rng.random() < 0.55:
+    if rng.random() < 0.7:
         names = [n for n in rng.choice(SIBLINGS) if named(n)]
         rng.shuffle(names)
         names = names[:rng.randint(2, len(names))]
@@ -511,8 +681,7 @@ def things(rng, split):
             keep.append(n)
     if len(keep) < 2 or word == right:
         return None
-    text = fill(CARRY.pick(rng, split).replace("{w}", word), rng, split)
-    return keep, right, text, "thing"
+    return keep, right, fill(carried(word, rng, split), rng, split), "thing"
 
 
 @lru_cache(None)
@@ -553,6 +722,19 @@ def said(items, rng, split):
     return text
 
 
+def message_of(entry, rng, split):
+    """A message of a class: one of its own sentences, or one about its matters."""
+    names, sentences = entry
+    matters = MATTERS.get(names[0])
+    if matters is None or rng.random() < 0.5:
+        return said(sentences, rng, split)
+    text = FRAMES.get(names[0], FRAMES[None]).pick(rng, split)
+    while "{k}" in text:
+        text = text.replace("{k}", matters.pick(rng, split), 1)
+    text = fill(text, rng, split)
+    return text + " " + said(sentences, rng, split) if rng.random() < 0.1 else text
+
+
 def raw(items, rng, split):
     return fill(items.pick(rng, split), rng, split)
 
@@ -582,7 +764,7 @@ def messages(rng, split):
     names = names[:1] + [n for n, (all_names, _) in zip(names[1:], picked[1:]) if frozenset((first, all_names[0])) not in OVERLAP]
     if len(names) < 2:
         return None
-    return names, names[0], said(picked[0][1], rng, split), "message"
+    return names, names[0], message_of(picked[0], rng, split), "message"
 
 
 def urgency(rng, split):
@@ -654,7 +836,28 @@ def program(rng, split):
     return from_entries(GROUPS["codes"], rng, split, raw, "code")
 
 
-WELLS = (things,) * 9 + (sentiment,) * 5 + (topic,) * 6 + (messages,) * 7 + (urgency,) * 2 + (emotion, language, language, strings, strings, mixed, mixed, program)
+QUESTIONS = (("positive", "negative", ("is <this|it|the review|the comment> <positive|good|favorable|happy>?", "does the <writer|customer> <like it|recommend it|sound happy>?")), ("negative", "positive", ("is <this|it|the review|the comment> <negative|bad|critical>?", "is this a complaint?", "is the <writer|customer> <unhappy|dissatisfied>?")))
+
+
+def yes_or_no(rng, split):
+    """A question whose answers are the categories."""
+    truth = rng.random() < 0.5
+    chance = rng.random()
+    if chance < 0.4:
+        yes, no, questions = rng.choice(QUESTIONS)
+        question, text = unfold(rng.choice(questions), rng, split), feeling(yes if truth else no, rng, split)
+    elif chance < 0.7:
+        question = unfold(rng.choice(("is <this|it|the message|the mail> spam?", "<spam|junk mail>?", "should <this|the mail> go to the spam folder?", "is <this|it> an unwanted mail?")), rng, split)
+        text = message_of(ENTRY["spam" if truth else "not spam"], rng, split)
+    else:
+        urgent, low = GROUPS["urgency"][0], GROUPS["urgency"][1]
+        question = unfold(rng.choice(("is <this|it|the ticket> urgent?", "does this need <immediate attention|to be fixed right now>?", "is it <critical|an emergency>?")), rng, split)
+        text = said((urgent if truth else low)[1], rng, split)
+    names = rng.choice((["yes", "no"], ["yes", "no"], ["true", "false"], ["y", "n"]))
+    return names, names[0 if truth else 1], text, question
+
+
+WELLS = (things,) * 6 + (household,) * 5 + (yes_or_no,) + (sentiment,) * 5 + (topic,) * 6 + (messages,) * 7 + (urgency,) * 2 + (emotion, language, language, strings, strings, mixed, mixed, program)
 
 
 def written(names, rng):
@@ -696,6 +899,8 @@ def example(rng, split, hardness=1.0):
     change = str if case < 0.6 else (lambda n: n[:1].upper() + n[1:]) if case < 0.82 else str.upper if case < 0.9 else (lambda n: n.replace(" ", "_")) if case < 0.96 else str.title
     names, right = [change(n) for n in names], change(right)
     rng.shuffle(names)
+    question = well if well.endswith("?") else None
+    well = "question" if question else well
     if well not in ("language", "code", "value") and rng.random() < 0.5:
         text = text[0].upper() + text[1:]
     if well not in ("language", "code", "value", "thing") and rng.random() < 0.3 and text[-1].isalpha():
@@ -705,7 +910,9 @@ def example(rng, split, hardness=1.0):
     template = bank.pick(rng, split)
     if separate and "{c}" in template:
         template = re.sub(r"( as|:)? ?\(?\{c\}\)?", "", template) if bank is not WITH else template
-    if not separate and "{c}" not in template:
+    if question:
+        template = question if separate else question + rng.choice((" {c}.", " {c}?", " ({c})", " answer {c}.", " answer with {c}.", " reply {c}."))
+    elif not separate and "{c}" not in template:
         template = WITH.pick(rng, split)
     instruction = humanise(template, rng, split).replace("{C}", "{c}")
     instruction = instruction.replace("{c}", written(names, rng))

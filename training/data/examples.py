@@ -51,10 +51,15 @@ def row(number, split, hardness=1.0):
 
 
 def encode(tokenizer, example):
-    """(tokens, where the answer starts)"""
-    prompt = tokenizer.prompt(content(example))
-    answer = [PASS] if example["answer"] is None else tokenizer.encode(example["answer"]) + [END]
-    return prompt + answer, len(prompt)
+    """(tokens, which of them are to be learned)"""
+    tokens, learned = [], []
+    turns = [(content(example), example["answer"])] + example.get("more", [])
+    for i, (text, answer) in enumerate(turns):
+        prompt = (tokenizer.encode("\n") if i else []) + tokenizer.prompt(text)
+        target = [PASS] if answer is None else tokenizer.encode(answer) + [END]
+        tokens += prompt + target
+        learned += [0] * len(prompt) + [1] * len(target)
+    return tokens, learned
 
 
 def hardness_of(shard):
@@ -62,14 +67,14 @@ def hardness_of(shard):
 
 
 def shard(number, path, tokenizer):
-    tokens, ends, answers = [], [], []
+    tokens, learned, ends = [], [], []
     for i in range(ROWS_A_SHARD):
-        ids, answer = encode(tokenizer, row(number * ROWS_A_SHARD + i, TRAIN, hardness_of(number)))
+        ids, mask = encode(tokenizer, row(number * ROWS_A_SHARD + i, TRAIN, hardness_of(number)))
         tokens += ids
+        learned += mask
         ends.append(len(tokens))
-        answers.append(answer)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, tokens=np.array(tokens, dtype=np.uint16), ends=np.array(ends), answers=np.array(answers))
+    np.savez(temporary, tokens=np.array(tokens, dtype=np.uint16), learned=np.array(learned, dtype=np.uint8), ends=np.array(ends))
     os.replace(temporary, path)
     return len(tokens) / ROWS_A_SHARD
 

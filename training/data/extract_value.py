@@ -253,7 +253,7 @@ def plain(rng, split, hardness):
         used.append(other)
         parts.append(fill(t, rng, split).replace("{v}", make(other, rng, split)))
     rng.shuffle(parts)
-    return [start(p, rng) for p in parts], name, value
+    return [start(p, rng) for p in parts], name, value, []
 
 
 def roles(rng, split, hardness):
@@ -262,16 +262,16 @@ def roles(rng, split, hardness):
     if a in b or b in a:
         return None
     text = fill(bank.pick(rng, split), rng, split).replace("{a}", a).replace("{b}", b)
-    name, value = (rng.choice(a_names), a) if rng.random() < 0.5 else (rng.choice(b_names), b)
+    (name, value), other = rng.sample([(rng.choice(a_names), a), (rng.choice(b_names), b)], 2)
     parts = [start(text, rng)]
     if rng.random() < 0.35:
         parts.insert(rng.randint(0, 1), start(fill(FILLER.pick(rng, split), rng, split), rng))
-    return parts, name, value
+    return parts, name, value, [other]
 
 
 def labelled(rng, split, hardness):
     """Several named values; the name decides."""
-    parts, wanted, seen = [], None, []
+    parts, wanted, seen, rest = [], None, [], []
     style = LABELLED.pick(rng, split) if rng.random() < 0.6 else None
     for i in range(rng.choice((1, 2, 2, 3, 3, 4)) if hardness > 0.3 else rng.choice((1, 1, 2))):
         words, others, kind = concepts.field(rng, split)
@@ -286,14 +286,17 @@ def labelled(rng, split, hardness):
             label = concepts.as_key(words, rng.choice(concepts.STYLES))
         text = fill(template, rng, split).replace("{k}", label).replace("{v}", value)
         parts.append(start(text, rng))
+        name = words if rng.random() < 0.85 or not others else rng.choice(others)
         if wanted is None or rng.random() < 0.5:
-            name = words if rng.random() < 0.85 or not others else rng.choice(others)
+            rest += [wanted] if wanted else []
             wanted = (name, value)
+        else:
+            rest.append((name, value))
     if rng.random() < 0.2:
         parts.insert(rng.randint(0, len(parts)), start(fill(FILLER.pick(rng, split), rng, split), rng))
     if not wanted:
         return None
-    return parts, *wanted
+    return parts, *wanted, rest
 
 
 def join(parts, rng):
@@ -311,10 +314,13 @@ def prefixed(text, rng, split):
     return text
 
 
-def ask(name, text, rng, split):
+def instruction(name, rng, split):
     name = name if rng.random() < 0.93 else rng.choice(('"%s"', "'%s'", "`%s`", "*%s*")) % name
-    instruction = humanise(ASK.pick(rng, split).replace("{k}", name).replace("the the ", "the "), rng, split)
-    description, prompt = layout(instruction, text, rng, split, HEADINGS)
+    return humanise(ASK.pick(rng, split).replace("{k}", name).replace("the the ", "the "), rng, split)
+
+
+def ask(name, text, rng, split):
+    description, prompt = layout(instruction(name, rng, split), text, rng, split, HEADINGS)
     return {"description": description, "prompt": prompt}
 
 
@@ -322,13 +328,15 @@ def example(rng, split, hardness=1.0):
     found = rng.choice((plain, plain, plain, roles, labelled, labelled))(rng, split, hardness)
     if found is None:
         return None
-    parts, name, value = found
+    parts, name, value, rest = found
     text = join(parts, rng)
     if text.count(value) != 1 and rng.random() < 0.8:
         return None
     if not any(w in name for w in ("date", "time", "stamp", "start", "end", "updated", "created", "year", "day", "departure", "arrival", "due", "deadline")):
         text = prefixed(text, rng, split)
-    return {"kind": KIND, **ask(name, text, rng, split), "answer": value}
+    # In training, further turns ask for the other values of the same text.
+    more = [(instruction(n, rng, split), v) for n, v in rest if text.count(v) == 1]
+    return {"kind": KIND, **ask(name, text, rng, split), "answer": value, "more": more}
 
 
 def absent(rng, split, hardness=1.0):
@@ -336,7 +344,7 @@ def absent(rng, split, hardness=1.0):
     found = rng.choice((plain, plain, labelled, roles))(rng, split, hardness)
     if found is None:
         return None
-    parts, name, _ = found
+    parts, name, _, _ = found
     text = join(parts, rng)
     present = {k for k, names in CALLED.items() if any(n.split()[0] in text.lower() for n in names)}
     if rng.random() < 0.6:

@@ -255,9 +255,8 @@ def size_of(rng, hardness):
     return rng.randint(1 if rng.random() < 0.1 else 2, 2 + round(hardness * 4.5))
 
 
-def example(rng, split, hardness=1.0):
-    doc = document(rng, split, size_of(rng, hardness))
-    flat = list(leaves(doc))
+def wanted(doc, flat, rng, split):
+    """(reference, answer) of one field, or None where its value cannot be given bare."""
     top = [(p, l) for p, l in flat if len(p) == 1]
     names = [p[-1] for p, _ in flat]
     path, leaf = rng.choice(top if top and rng.random() < 0.72 else flat)
@@ -267,31 +266,49 @@ def example(rng, split, hardness=1.0):
         return None
     if len(path) > 1 and names.count(path[-1]) == 1 and isinstance(path[-1], str) and rng.random() < 0.25:
         reference = quoted(path[-1], rng)
-    if not leaf.bare:
-        return {"kind": None if leaf.text else KIND, **ask(reference, doc, rng, split), "answer": None} if rng.random() < 0.3 else None
-    return {"kind": KIND, **ask(reference, doc, rng, split), "answer": leaf.text}
+    return (reference, leaf.text) if leaf.bare else None
+
+
+def example(rng, split, hardness=1.0):
+    doc = document(rng, split, size_of(rng, hardness))
+    flat = list(leaves(doc))
+    found = wanted(doc, flat, rng, split)
+    if found is None:
+        return None
+    # In training, further turns ask for more of the same document: one reading, several lessons.
+    more = []
+    for _ in range(rng.choice((0, 1, 2, 3)) if len(flat) > 1 else 0):
+        again = (stranger(doc, rng, split), None) if rng.random() < 0.2 else wanted(doc, flat, rng, split)
+        if again and again[0]:
+            more.append((instruction(again[0], rng, split), again[1]))
+    return {"kind": KIND, **ask(found[0], doc, rng, split), "answer": found[1], "more": more}
+
+
+def instruction(reference, rng, split):
+    return humanise(ASK.pick(rng, split).replace("{k}", reference).replace("the the ", "the "), rng, split)
 
 
 def ask(reference, doc, rng, split):
-    instruction = humanise(ASK.pick(rng, split).replace("{k}", reference).replace("the the ", "the "), rng, split)
-    description, prompt = layout(instruction, dump(doc, rng), rng, split, HEADINGS, quotes=False)
+    description, prompt = layout(instruction(reference, rng, split), dump(doc, rng), rng, split, HEADINGS, quotes=False)
     return {"description": description, "prompt": prompt}
 
 
-def absent(rng, split, hardness=1.0):
-    """Asks for a field that is not there: to be refused."""
-    doc = document(rng, split, size_of(rng, hardness))
+def stranger(doc, rng, split):
+    """How one asks for a field that the document does not have."""
     present = {p for path, _ in leaves(doc) for p in path} | set(doc)
     present_words = {w for w, _ in doc.spoken.values()} | {o for _, others in doc.spoken.values() for o in others}
     words, _, _ = concepts.field(rng, split)
     key = concepts.as_key(words, rng.choice(concepts.STYLES))
     if key in present or words in present_words or key.lower() in {str(p).lower() for p in present}:
         return None
-    chance = rng.random()
-    if chance < 0.12:
+    if rng.random() < 0.12:
         flat = [p for p, _ in leaves(doc) if len(p) == 1]
-        if not flat:
-            return None
-        return {"kind": None, **ask(quoted(f"{key}.{flat[0][0]}", rng), doc, rng, split), "answer": None}
-    reference = quoted(key, rng) if rng.random() < 0.6 else words
-    return {"kind": None, **ask(reference, doc, rng, split), "answer": None}
+        return quoted(f"{key}.{flat[0][0]}", rng) if flat else None
+    return quoted(key, rng) if rng.random() < 0.6 else words
+
+
+def absent(rng, split, hardness=1.0):
+    """Asks for a field that is not there: to be refused."""
+    doc = document(rng, split, size_of(rng, hardness))
+    reference = stranger(doc, rng, split)
+    return {"kind": None, **ask(reference, doc, rng, split), "answer": None} if reference else None

@@ -41,6 +41,9 @@ PHRASES = Pool("""in progress|on hold|out of stock|in stock|out of order|in tran
 sold out|fully booked|not available|not reachable|no longer available|on schedule|behind schedule|ahead of schedule|on track|at risk|in production|in testing|in quarantine|in repair|in use|up to date|out of date|under construction|on sale|on vacation|on leave|on the way home|out of office|
 ready to ship|ready to use|partly paid|partially shipped|fully operational|temporarily closed|permanently closed|open to the public|closed for the season|feature complete|code complete|low on paper|out of paper|over budget|within budget|assigned to the night team|with the legal team|in the backlog|in beta|end of life|read-only""".replace("\n", "").split("|"))
 
+# What goes on without a number or a name.
+GOINGS = Pool("processing|deployment|the deployment|installation|the backup|training|the import|registration|payment|the upload|the download|shipping|the migration|maintenance|data processing|order processing|production|development|testing|the review|the investigation|boarding|check-in|the search|the scan|the export|indexing|the upgrade|the update|the build|the release|the rollout|the cleanup|the inspection|the repair|construction|the meeting|the vote|the auction|the sale|recruiting|the audit|the test run|the transfer|the installation|the synchronization|work|step 3|phase 2|the game|the system|the service|the network|everything|status|the status|my status|the task|the job|the order|the request|the ticket|the shipment".split("|"))
+
 # {s} subject, {v} state
 COMMAND = Bank("""
 mark {s} as {v}
@@ -209,7 +212,10 @@ def subject(rng, split):
     elif chance < 0.5:
         plain = PLAIN.pick(rng, split)
         return plain, plain.split(" ", 1)[1], False
-    elif chance < 0.58:
+    elif chance < 0.55:
+        going = GOINGS.pick(rng, split)
+        return going, going.split(" ", 1)[1] if going.startswith(("the ", "my ")) else going, False
+    elif chance < 0.6:
         article = rng.choice(("the", "the", "our", "my", "your", "this"))
         name = f"{rng.choice((ADJECTIVES.pick(rng, split), noun(rng, split)))} {thing}"
         return f"{article} {name}", name, False

@@ -155,3 +155,81 @@ shell, bash | ls -la /{n} | grep {n}; echo "${n}"; cd /{n} && rm -rf {n}; #!/bin
 json | {"{n}": {d}}; {"{n}": "{n}", "{n}": true}; [{"{n}": {d}}, {"{n}": null}]; {"{n}": {"{n}": []}}
 xml | <?xml version="1.0"?>; <{n}><{n}>{d}</{n}></{n}>; <{n} id="{d}"/>; <note><to>{n}</to></note>
 """
+
+# What messages of a class speak of; `classify.MATTERS` puts these into sentences of many forms.
+MATTERS = """
+billing | invoice, bill, charge, payment, credit card, receipt, direct debit, monthly fee, overcharge, double charge, billing address, payment method, subscription fee, vat number, late fee, credit note, amount due, installment, account statement, autopay, unpaid balance, price on my bill, surcharge, payment reminder, failed transaction, paypal payment, bank transfer
+technical support | error message, crash, blue screen, installation, driver, wifi, printer, screen, connection, update, slow computer, login screen that freezes, broken link, webcam, microphone, router, vpn, sync problem, app that will not open, keyboard, server outage, bluetooth, battery that drains, black screen, timeout, software, upload, display, backup, email client, configuration
+shipping | package, parcel, delivery, tracking number, courier, shipment, delivery date, delivery address, customs, missing package, late delivery, express shipping, damaged box, postage, driver, pickup point, shipping costs, transit, freight, my order's arrival, dispatch, doorstep, delivery window, carrier
+returns | refund, return label, exchange, wrong size, money back, return policy, reimbursement, returned item, store credit, damaged item, defective product, replacement, return window, restocking fee, send it back, return parcel
+sales | quote, price list, demo, enterprise plan, volume discount, trial, offer, pricing, upgrade, license, reseller program, bulk order, availability, purchase, catalog, product range, partnership, new customer discount, package deal, proposal
+account | password, login, username, profile, two-factor code, sign in, locked account, e-mail change, account deletion, verification mail, registration, security question, access rights, my profile picture, reset link, second login, merged accounts
+human resources | vacation days, payroll, sick leave, employment contract, payslip, parental leave, onboarding, overtime, job application, training course, salary, new hire, performance review, pension plan, time sheet, resignation, reference letter, team event, work permit, home office rules
+legal | contract, lawsuit, nda, trademark, clause, gdpr, patent, liability, license terms, attorney, court letter, terms of service, copyright notice, data protection agreement, warranty claim in court, regulation, legal notice
+security | phishing mail, malware, stolen laptop, data leak, suspicious login, hacked account, vulnerability, firewall, password leak, ransomware, unknown device, break-in, virus alert, stolen badge, intruder, spyware, encryption key that leaked
+marketing | newsletter, campaign, banner, social media post, press release, logo, slogan, trade fair, influencer, landing page, brand, advertisement, flyer, webinar invitation, seo ranking, promotion video
+facilities | heating, light bulb, elevator, toilet, air conditioning, coffee machine, meeting room, window, carpet, parking gate, door handle, water leak, office chair, cleaning, trash bins, noisy radiator, broken lamp, power socket
+cancellation | cancellation, end of my subscription, cancelled membership, termination, cancelling the order, stopping the service, unsubscribing, ending my contract, calling off the booking, quitting the plan
+booking | table for two, double room, appointment, reservation, flight ticket, seats, time slot, hotel room, haircut, rental car, booking for saturday, tickets for the show, dentist appointment, conference room booking
+spam | free prize, cheap pills, lottery win, easy money, casino bonus, miracle diet, hot deals, guaranteed loan, secret trick, crypto giveaway, free gift card, viagra, inheritance from a prince, work from home riches, luxury watches for nothing, weight loss pill
+bug | crash on startup, null pointer, wrong total, broken layout, memory leak, endless loop, stack trace, off-by-one error, failing test, race condition, regression, exception, incorrect date, broken sort, duplicated rows, button that does nothing, freeze, wrong result, missing translation key, data corruption
+feature request | dark mode, export to pdf, search box, keyboard shortcuts, support for {n}, new filter, calendar integration, option to hide {n}, bulk upload, plugin system, offline mode, custom colors, mobile version, drag and drop, undo button, two-column view, multi-language support, single sign-on, webhook, api for {n}
+documentation | readme, manual, tutorial, api reference, installation guide, code example, help page, faq, changelog, user guide, docs, docstring, wiki page, broken link in the docs
+"""
+
+# Everyday things, by what they are.
+EVERYDAY = """
+fruit, fruits | apple, banana, orange, pear, grape, cherry, strawberry, mango, pineapple, lemon, peach, plum, kiwi, melon, watermelon, blueberry, raspberry, apricot, fig, papaya, grapefruit, lime, coconut, pomegranate, blackberry
+vegetable, vegetables | carrot, potato, onion, cabbage, broccoli, spinach, lettuce, cucumber, cauliflower, celery, radish, leek, zucchini, eggplant, asparagus, turnip, beetroot, kale, garlic, pea, bean, artichoke, parsnip, sprout
+animal, animals | dog, cat, horse, cow, pig, sheep, goat, lion, tiger, elephant, bear, wolf, fox, rabbit, mouse, giraffe, zebra, monkey, camel, deer, donkey, hamster, squirrel, kangaroo, crocodile, frog, snake
+mammal, mammals | dog, cat, horse, cow, lion, tiger, elephant, whale, dolphin, bat, wolf, fox, rabbit, monkey, otter, seal, hedgehog, camel, kangaroo, badger, beaver
+bird, birds | eagle, sparrow, pigeon, owl, parrot, penguin, swan, duck, goose, crow, robin, hawk, ostrich, peacock, flamingo, seagull, woodpecker, stork, canary, raven, turkey, falcon, hummingbird
+fish, fishes | salmon, tuna, shark, trout, cod, carp, eel, herring, sardine, pike, mackerel, halibut, goldfish, piranha, catfish, anchovy, swordfish, perch
+insect, insects | ant, bee, wasp, butterfly, mosquito, beetle, fly, grasshopper, dragonfly, moth, cricket, ladybug, termite, cockroach, flea, locust
+reptile, reptiles | snake, lizard, crocodile, turtle, tortoise, alligator, gecko, iguana, chameleon, python, cobra, viper
+plant, plants | rose, oak, fern, moss, cactus, ivy, tulip, bamboo, clover, daisy, palm, bush, birch, nettle, sunflower, orchid
+tree, trees | oak, pine, birch, maple, willow, beech, elm, cedar, poplar, spruce, fir, ash, chestnut, linden, palm
+flower, flowers | rose, tulip, daisy, lily, sunflower, orchid, violet, carnation, daffodil, poppy, jasmine, lavender, marigold, iris, peony
+tool, tools | hammer, screwdriver, saw, drill, wrench, pliers, axe, shovel, rake, chisel, file, ladder, crowbar, spanner, pickaxe, sander, trowel, clamp
+furniture | chair, table, sofa, bed, desk, shelf, wardrobe, cupboard, bench, stool, armchair, couch, bookcase, dresser, nightstand, cabinet, bunk bed
+clothing, clothes, apparel, garment | shirt, trousers, jacket, dress, skirt, sweater, coat, sock, hat, glove, scarf, jeans, blouse, pajamas, hoodie, vest, tie, belt, cardigan, swimsuit
+vehicle, vehicles | car, bus, truck, bicycle, motorcycle, train, tram, van, boat, ship, airplane, helicopter, scooter, taxi, tractor, ambulance, ferry, wagon, submarine
+instrument, musical instrument, instruments | guitar, piano, violin, trumpet, drum, flute, cello, saxophone, clarinet, harp, trombone, accordion, banjo, organ, oboe, tuba, harmonica, xylophone
+kitchen utensil, kitchenware, utensil | spoon, fork, knife, pan, pot, whisk, ladle, spatula, grater, colander, rolling pin, corkscrew, kettle, peeler, cutting board
+electronics, device, electronic device, gadget | laptop, phone, smartphone, television, camera, printer, radio, tablet, router, headphones, monitor, keyboard, speaker, microphone, smartwatch, projector, calculator
+appliance, household appliance | refrigerator, dishwasher, oven, toaster, washing machine, microwave, vacuum cleaner, blender, dryer, freezer, iron, coffee maker, hair dryer
+drink, drinks, beverage | water, coffee, tea, juice, milk, beer, wine, lemonade, cola, whiskey, cocoa, champagne, soda, vodka, rum, smoothie, espresso, cider
+food, foods, dish | bread, pizza, soup, rice, pasta, cheese, sandwich, burger, salad, steak, omelette, pancake, noodles, sausage, curry, stew, lasagna, sushi, pie
+dessert, sweet, sweets | cake, ice cream, pudding, cookie, chocolate, brownie, tiramisu, donut, muffin, candy, cupcake, waffle, cheesecake, custard
+color, colour, colors | red, blue, green, yellow, black, white, purple, orange, pink, brown, grey, turquoise, violet, beige, crimson, magenta, navy
+country, countries | france, germany, spain, italy, japan, china, brazil, canada, mexico, india, egypt, kenya, norway, sweden, poland, greece, peru, chile, australia, russia, turkey
+city, cities | paris, london, berlin, madrid, rome, tokyo, new york, chicago, moscow, cairo, sydney, vienna, lisbon, dublin, toronto, mumbai, seoul, oslo, prague
+continent | africa, asia, europe, antarctica, australia, north america, south america
+profession, job, occupation, professions | doctor, teacher, nurse, plumber, lawyer, engineer, carpenter, baker, butcher, pilot, farmer, electrician, dentist, chef, policeman, firefighter, journalist, accountant, librarian, waiter
+sport, sports | football, tennis, basketball, swimming, boxing, golf, hockey, volleyball, rugby, cycling, skiing, judo, baseball, rowing, badminton, fencing, karate, surfing
+emotion, feeling, emotions | joy, anger, fear, sadness, love, hate, envy, pride, shame, guilt, hope, jealousy, happiness, disgust, boredom, loneliness, grief
+body part, body parts, part of the body | arm, leg, hand, foot, head, nose, ear, eye, mouth, knee, elbow, shoulder, finger, toe, neck, chest, back, thumb, ankle, wrist, chin
+weapon, weapons | gun, sword, rifle, bomb, pistol, spear, cannon, dagger, missile, grenade, bow, crossbow, machine gun, club
+toy, toys | doll, teddy bear, puzzle, yo-yo, kite, lego, marble, rattle, toy car, jigsaw, building blocks, spinning top
+metal, metals | iron, copper, gold, silver, aluminum, steel, lead, zinc, tin, nickel, titanium, bronze, brass, platinum, mercury
+planet, planets | mercury, venus, earth, mars, jupiter, saturn, uranus, neptune
+weekday, day of the week, day | monday, tuesday, wednesday, thursday, friday, saturday, sunday
+month, months | january, february, march, april, may, june, july, august, september, october, november, december
+number, numbers | one, two, three, seven, twelve, forty, hundred, thousand, million, nineteen, sixty, eleven
+shape, shapes, geometric shape | circle, square, triangle, rectangle, oval, hexagon, cube, sphere, pentagon, cone, cylinder, pyramid, diamond
+family member, relative, family | mother, father, brother, sister, uncle, aunt, cousin, grandmother, grandfather, nephew, niece, son, daughter, husband, wife
+building, buildings | house, church, castle, school, hospital, hotel, factory, tower, barn, museum, library, skyscraper, temple, cottage, palace, warehouse, theater
+disease, illness, diseases | flu, cancer, diabetes, measles, asthma, pneumonia, malaria, cholera, tuberculosis, arthritis, bronchitis, chickenpox, hepatitis
+weather, weather phenomenon | rain, snow, storm, fog, hail, thunder, wind, sunshine, blizzard, drizzle, hurricane, lightning, frost
+language, languages | english, french, german, spanish, italian, russian, chinese, japanese, arabic, portuguese, dutch, polish, swedish, hindi, korean
+programming language | python, java, javascript, rust, ruby, kotlin, swift, php, haskell, perl, typescript, fortran, cobol, c++
+currency, currencies, money | dollar, euro, pound, yen, franc, rupee, peso, ruble, yuan, krone, zloty, lira
+school subject, subject | mathematics, physics, chemistry, biology, history, geography, art, algebra, literature, economics, philosophy
+spice, spices, herb | pepper, cinnamon, nutmeg, paprika, basil, oregano, thyme, rosemary, ginger, saffron, parsley, mint, curry powder, cumin
+material, materials | wood, plastic, glass, leather, cotton, wool, rubber, concrete, paper, silk, stone, steel, clay, linen
+room, rooms | kitchen, bathroom, bedroom, living room, attic, cellar, garage, hallway, office, nursery, dining room
+stationery, office supplies | pencil, pen, eraser, stapler, notebook, ruler, paper clip, envelope, marker, scissors, folder, glue, sticky note
+jewelry, jewellery | ring, necklace, bracelet, earring, brooch, pendant, tiara, watch, cufflinks
+shoe, footwear, shoes | boot, sandal, sneaker, slipper, high heel, loafer, clog, flip-flop, moccasin
+natural feature, landscape, landform | mountain, river, lake, valley, desert, island, volcano, forest, beach, canyon, waterfall, glacier, cave
+"""
