@@ -3,7 +3,8 @@
     python -m training.calibrate MODEL models/ghost-tiny.toml
 
 For each kind the lowest threshold is taken at which the given answers are right often enough and what lies beyond the
-model stays unanswered; accuracy and coverage in the table are then measured on the held-out split.
+model stays unanswered. Accuracy and coverage in the table are then measured on the held-out tasks, which take no part in
+choosing the thresholds.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 
 from .data.examples import KINDS
-from .evaluate import figures, in_kind, open_model, outside, run
+from .evaluate import HELD_OUT, figures, in_kind, open_model, outside, report, rows_of, run
 from .tokenizer import Tokenizer
 
 PRECISION = 0.985
@@ -39,16 +40,14 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("model")
     args.add_argument("table", type=Path)
-    args.add_argument("--rows", type=int, default=900)
-    args.add_argument("--quick", action="store_true", help="measure accuracy and coverage on fewer rows")
+    args.add_argument("--rows", type=int, default=600, help="calibration tasks of each kind")
     args = args.parse_args()
     torch.set_num_threads(1)
     tokenizer, model = Tokenizer.load(), open_model(args.model)
     examples = [(e, kind) for kind in KINDS for e in in_kind(kind, "calibration", args.rows, "calibrate")] + outside("calibration", 3 * args.rows, "calibrate")
     results = run(model, tokenizer, examples)
     limits = {kind: threshold(results, kind) for kind in KINDS}
-    rows = 150 if args.quick else 500
-    held_out = run(model, tokenizer, [(e, kind) for kind in KINDS for e in in_kind(kind, "heldout", rows)])
+    held_out = run(model, tokenizer, rows_of(HELD_OUT))
     table, _ = figures(held_out, limits)
     lines = ["# What ghost-tiny can do, learned and measured by training/calibrate.py; see ghost-tiny.md.", 'model = "ghost-tiny"', "general = false            # these kinds and nothing else",
              "context_tokens = 1024", "max_input_bytes = 800      # longer prompts go to the LLM", 'languages = ["en"]']
@@ -58,6 +57,7 @@ def main():
     args.table.parent.mkdir(parents=True, exist_ok=True)
     args.table.write_text("\n".join(lines) + "\n")
     print(args.table.read_text())
+    print(report(held_out, limits))
 
 
 if __name__ == "__main__":

@@ -153,62 +153,68 @@ def step(model, tokens, positions, cache, mask):
     return x
 
 
+def choose(logprobs, shape, text, tokenizer):
+    """The likeliest token that the shape allows after `text`, or None."""
+    def likeliest():
+        yield from logprobs.topk(32).indices.tolist()
+        yield from logprobs.argsort(descending=True).tolist()[32:]
+
+    for token in likeliest():
+        if token == END:
+            if shape.whole(text):
+                return token
+        else:
+            piece = tokenizer.bytes_of(token)
+            if piece and shape.fits(text + piece):
+                return token
+    return None
+
+
 @torch.no_grad()
 def answer_batch(model, tokenizer, prompts, shapes, budget=160):
     """[(answer, confidence, share of the refusal at the first token)] for token lists `prompts`."""
     lengths = torch.tensor([len(p) for p in prompts])
-    batch, longest = len(prompts), int(lengths.max())
-    room = longest + budget
-    tokens = torch.zeros(batch, longest, dtype=torch.long)
+    count, longest = len(prompts), int(lengths.max())
+    tokens = torch.zeros(count, longest, dtype=torch.long)
     for i, p in enumerate(prompts):
         tokens[i, :len(p)] = torch.tensor(p)
-    cache = [(torch.zeros(batch, model.shape.heads, room, 64), torch.zeros(batch, model.shape.heads, room, 64)) for _ in model.blocks]
-    positions = torch.arange(longest).expand(batch, -1)
-    causal = torch.full((longest, room), -1e9).triu(1)
-    hidden = step(model, tokens, positions, cache, causal)
-    logits = model.head(hidden[torch.arange(batch), lengths - 1])
-    texts, sums, refusal = [b""] * batch, [0.0] * batch, [0.0] * batch
-    open_rows = set(range(batch))
+    room = longest + budget
+    cache = [(torch.zeros(count, model.shape.heads, room, 64), torch.zeros(count, model.shape.heads, room, 64)) for _ in model.blocks]
+    until = lambda n: [(k[:, :, :n], v[:, :, :n]) for k, v in cache]
+    hidden = step(model, tokens, torch.arange(longest).expand(count, -1), until(longest), torch.full((longest, longest), -1e9).triu(1))
+    logits = model.head(hidden[torch.arange(count), lengths - 1])
+    texts, sums = [b""] * count, [0.0] * count
+    refusal = logits.log_softmax(-1)[:, PASS].exp().tolist()
+    rows = list(range(count))  # which answer each row of the batch belongs to; finished ones leave
     for turn in range(budget):
         logprobs = logits.log_softmax(-1)
-        following = torch.zeros(batch, 1, dtype=torch.long)
-        for i in sorted(open_rows):
-            if turn == 0:
-                refusal[i] = math.exp(logprobs[i, PASS].item())
-            chosen = None
-            for token in logprobs[i].topk(24).indices.tolist() if turn else logprobs[i].argsort(descending=True).tolist():
-                if token == END:
-                    if shapes[i].whole(texts[i]):
-                        chosen = token
-                        break
-                    continue
-                piece = tokenizer.bytes_of(token)
-                if piece and shapes[i].fits(texts[i] + piece):
-                    chosen = token
-                    break
-            if chosen is None:
-                sums[i], chosen = -1e9, END
-            else:
-                sums[i] += logprobs[i, chosen].item()
-            if chosen == END:
-                open_rows.discard(i)
-            else:
-                texts[i] += tokenizer.bytes_of(chosen)
-            following[i] = chosen
-        if not open_rows:
+        following, staying = [], []
+        for place, i in enumerate(rows):
+            token = choose(logprobs[place], shapes[i], texts[i], tokenizer)
+            sums[i] += -1e9 if token is None else logprobs[place, token].item()
+            if token not in (None, END):
+                texts[i] += tokenizer.bytes_of(token)
+                following.append(token)
+                staying.append(place)
+        if not staying:
+            rows = []
             break
+        if len(staying) < len(rows):
+            index = torch.tensor(staying)
+            rows, lengths, cache = [rows[p] for p in staying], lengths[index], [(k[index], v[index]) for k, v in cache]
         positions = lengths.unsqueeze(1) + turn
-        mask = torch.where(torch.arange(room).view(1, 1, 1, -1) <= positions.view(batch, 1, 1, 1), 0.0, -1e9)
-        logits = model.head(step(model, following, positions, cache, mask)[:, 0])
-    for i in open_rows:
-        sums[i] = -1e9
-    return [(texts[i].decode("utf-8", "replace"), math.exp(sums[i]) if sums[i] > -50 else 0.0, refusal[i]) for i in range(batch)]
+        seen = int(positions.max()) + 1
+        mask = torch.where(torch.arange(seen).view(1, 1, 1, -1) <= positions.view(-1, 1, 1, 1), 0.0, -1e9)
+        logits = model.head(step(model, torch.tensor(following).unsqueeze(1), positions, until(seen), mask)[:, 0])
+    for i in rows:
+        sums[i] = -1e9  # the budget ended inside the answer
+    return [(texts[i].decode("utf-8", "replace"), math.exp(sums[i]) if sums[i] > -50 else 0.0, refusal[i]) for i in range(count)]
 
 
 def answer_all(model, tokenizer, items, batch=48):
     """`items`: [(content, shape)]; results in the same order."""
     prompts = [tokenizer.prompt(content) for content, _ in items]
-    order = sorted(range(len(items)), key=lambda i: len(prompts[i]))
+    order = sorted(range(len(items)), key=lambda i: (isinstance(items[i][1], JsonOfSpans), len(prompts[i])))
     results = [None] * len(items)
     for start in range(0, len(order), batch):
         part = order[start:start + batch]

@@ -39,14 +39,16 @@ def rotate(x, cos, sin):
 
 def layer(x, w, cos, sin, mask, heads, epsilon):
     batch, length, width = x.shape
-    h = norm(x, w["attn_norm"], epsilon)
-    q, k, v = (F.linear(h, w[n].to(x.dtype)).view(batch, length, heads, 64).transpose(1, 2) for n in ("q", "k", "v"))
+    # The stream between the layers stays in single precision, or a token's identity drowns in what is added to it.
+    half = cos.dtype
+    h = norm(x, w["attn_norm"], epsilon).to(half)
+    q, k, v = (F.linear(h, w[n].to(half)).view(batch, length, heads, 64).transpose(1, 2) for n in ("q", "k", "v"))
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     scores = (q @ k.transpose(-1, -2)).float() * 0.125 + mask
-    mixed = (scores.softmax(-1).to(x.dtype) @ v).transpose(1, 2).reshape(batch, length, width)
-    x = x + F.linear(mixed, w["o"].to(x.dtype))
-    h = norm(x, w["ffn_norm"], epsilon)
-    return x + F.linear(F.silu(F.linear(h, w["gate"].to(x.dtype))) * F.linear(h, w["up"].to(x.dtype)), w["down"].to(x.dtype))
+    mixed = (scores.softmax(-1).to(half) @ v).transpose(1, 2).reshape(batch, length, width)
+    x = x + F.linear(mixed, w["o"].to(half))
+    h = norm(x, w["ffn_norm"], epsilon).to(half)
+    return x + F.linear(F.silu(F.linear(h, w["gate"].to(half))) * F.linear(h, w["up"].to(half)), w["down"].to(half))
 
 
 class Tiny(nn.Module):
@@ -56,7 +58,8 @@ class Tiny(nn.Module):
         torch.manual_seed(seed)
         d, h = shape.width, shape.hidden
         matrix = lambda out, into, scale=1.0: nn.Parameter(torch.randn(out, into) * scale * into ** -0.5)
-        self.embedding = nn.Parameter(torch.randn(shape.vocab, d) * 0.05)
+        # Of the size of what the layers add; the small final norm makes up for it where the same matrix gives the logits.
+        self.embedding = nn.Parameter(torch.randn(shape.vocab, d))
         self.blocks = nn.ModuleList(
             nn.ParameterDict({
                 "attn_norm": nn.Parameter(torch.ones(d)), "q": matrix(d, d), "k": matrix(d, d), "v": matrix(d, d), "o": matrix(d, d, 0.2),
@@ -64,7 +67,7 @@ class Tiny(nn.Module):
             })
             for _ in range(shape.layers)
         )
-        self.norm = nn.Parameter(torch.ones(d))
+        self.norm = nn.Parameter(torch.full((d,), 0.12))
         angles = torch.outer(torch.arange(shape.context).float(), shape.theta ** (-torch.arange(0, 64, 2).float() / 64))
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
@@ -72,7 +75,7 @@ class Tiny(nn.Module):
 
     def hidden(self, tokens, dtype=torch.bfloat16):
         length = tokens.shape[1]
-        x = F.embedding(tokens, self.embedding).to(dtype)
+        x = F.embedding(tokens, self.embedding)
         cos, sin = self.cos[:length].to(dtype), self.sin[:length].to(dtype)
         mask = torch.full((length, length), -1e9).triu(1)
         for block in self.blocks:
@@ -80,7 +83,7 @@ class Tiny(nn.Module):
         return x
 
     def head(self, x):
-        return F.linear(norm(x, self.norm, self.shape.epsilon), self.embedding.to(x.dtype)).float()
+        return F.linear(norm(x, self.norm, self.shape.epsilon), self.embedding)
 
 
 def save(path, model, **more):

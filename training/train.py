@@ -21,10 +21,11 @@ import torch
 import torch.nn.functional as F
 
 from . import model as network
-from .tokenizer import END, PADDING, Tokenizer
+from .drill import drill
+from .tokenizer import PADDING, Tokenizer
 
-LENGTHS = (48, 64, 80, 96, 128, 160, 208, 288, 400)
-TOKENS_A_STEP = 8000
+LENGTHS = (56, 80, 112, 160, 240, 400)
+TOKENS_A_STEP = 4480
 
 
 def read_shard(path):
@@ -60,7 +61,8 @@ def tensors(length, part):
     """(tokens, targets, weights of the targets, which positions are the prompt's own), each batch × length.
 
     A long answer counts more than a short one, but by the root of its length: else the objects of key_value would
-    drown a category or a refusal, which are a token or two.
+    drown a category or a refusal, which are a token or two. The first token counts most: there the question is decided,
+    what follows is copying.
     """
     tokens = np.full((len(part), length), PADDING, dtype=np.int64)
     targets = np.full((len(part), length), -1, dtype=np.int64)
@@ -72,13 +74,14 @@ def tensors(length, part):
         edges = np.flatnonzero(np.diff(learned, prepend=0, append=0))
         for start, end in zip(edges[::2], edges[1::2]):
             weights[row, start - 1:end - 1] = (end - start) ** -0.5
-        prompts[row, 5:edges[0] - 6] = True
+            weights[row, start - 1] = 1.5
+        prompts[row, 5:max(5, edges[0] - 6)] = True
         targets[row, (weights[row] == 0) & ~prompts[row]] = -1
     return torch.from_numpy(tokens), torch.from_numpy(targets), torch.from_numpy(weights), torch.from_numpy(prompts)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose step for a matrix is made orthogonal by five Newton-Schulz rounds; equal shapes go together."""
+    """Momentum whose step for a matrix is made orthogonal by four Newton-Schulz rounds; equal shapes go together."""
 
     def __init__(self, matrices, lr, momentum=0.95, decay=0.02):
         super().__init__(matrices, dict(lr=lr, momentum=momentum, decay=decay))
@@ -100,7 +103,7 @@ class Muon(torch.optim.Optimizer):
                     p.add_(step.float(), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
 
 
-def orthogonal(x, rounds=5):
+def orthogonal(x, rounds=4):
     x = x.bfloat16()
     tall = x.shape[1] > x.shape[2]
     if tall:
@@ -114,7 +117,7 @@ def orthogonal(x, rounds=5):
 
 def schedule(progress):
     """Share of the full learning rate."""
-    return min(1, progress / 0.02) * (1 if progress < 0.35 else max(0.0, (1 - progress) / 0.65))
+    return min(1, progress / 0.02) * (1 if progress < 0.3 else max(0.0, (1 - progress) / 0.7))
 
 
 def main():
@@ -126,8 +129,8 @@ def main():
     args.add_argument("--hidden", type=int, default=640)
     args.add_argument("--bench", type=float, default=0, help="stop after so many seconds and tell the speed")
     args.add_argument("--threads", type=int, default=1)
-    args.add_argument("--muon", type=float, default=0.02)
-    args.add_argument("--adam", type=float, default=0.003)
+    args.add_argument("--muon", type=float, default=0.01)
+    args.add_argument("--adam", type=float, default=0.004)
     args = args.parse_args()
     torch.set_num_threads(args.threads)
     torch._dynamo.config.recompile_limit = 64
@@ -178,6 +181,8 @@ def main():
             for optimiser, full in ((muon, args.muon), (adam, args.adam)):
                 for group in optimiser.param_groups:
                     group["lr"] = full * schedule(progress)
+            if rng.random() < 0.6 * (1 - progress / 0.3):
+                part = [drill(tokenizer, length, rng) for _ in part]
             tokens, targets, weights, prompts = tensors(length, part)
             # Early on, a share of the prompt's own tokens is predicted as well: it teaches looking back sooner.
             share = max(0.0, 0.25 * (1 - progress / 0.15))

@@ -651,7 +651,14 @@ def household(rng, split):
     names = [name(right_names)] + [name(o) for o in others]
     if len(names) < 2 or word in names:
         return None
-    return names, names[0], fill(carried(word, rng, split, plural=False), rng, split), "thing"
+    members = [pool] + [next(items for n, items in EVERYDAY if n is o) for o in others]
+
+    def again(i):
+        other = members[i].pick(rng, split)
+        unclear = other in names or any(other in m.all for j, m in enumerate(members) if j != i)
+        return None if unclear else fill(carried(other, rng, split, plural=False), rng, split)
+
+    return names, names[0], fill(carried(word, rng, split, plural=False), rng, split), "thing", again
 
 
 def things(rng, split):
@@ -708,7 +715,7 @@ def strings(rng, split):
 def from_entries(entries, rng, split, text_of, label):
     picked = rng.sample(entries, min(len(entries), rng.choice((2, 3, 3, 4, 4, 5, 6))))
     names = [rng.choice(n) if rng.random() < 0.5 else n[0] for n, _ in picked]
-    return names, names[0], text_of(picked[0][1], rng, split), label
+    return names, names[0], text_of(picked[0][1], rng, split), label, lambda i: text_of(picked[i][1], rng, split)
 
 
 def said(items, rng, split):
@@ -761,10 +768,12 @@ def messages(rng, split):
         picked = rng.sample(GROUPS["messages"], rng.choice((2, 3, 3, 4, 5)))
     names = [rng.choice(n) if rng.random() < 0.5 else n[0] for n, _ in picked]
     first = picked[0][0][0]
-    names = names[:1] + [n for n, (all_names, _) in zip(names[1:], picked[1:]) if frozenset((first, all_names[0])) not in OVERLAP]
-    if len(names) < 2:
+    clear = lambda i: [j for j, (other, _) in enumerate(picked) if j == i or frozenset((picked[i][0][0], other[0])) not in OVERLAP]
+    kept = clear(0)
+    if len(kept) < 2:
         return None
-    return names, names[0], message_of(picked[0], rng, split), "message"
+    again = lambda i: message_of(picked[kept[i]], rng, split) if set(kept) <= set(clear(kept[i])) else None
+    return [names[j] for j in kept], names[0], message_of(picked[0], rng, split), "message", again
 
 
 def urgency(rng, split):
@@ -776,7 +785,7 @@ def urgency(rng, split):
         names = [row[GROUPS["urgency"].index(p)] for p in picked]
     else:
         names = [rng.choice(n) for n, _ in picked]
-    return names, names[0], said(picked[0][1], rng, split), "urgency"
+    return names, names[0], said(picked[0][1], rng, split), "urgency", lambda i: said(picked[i][1], rng, split)
 
 
 def sentiment(rng, split):
@@ -788,7 +797,7 @@ def sentiment(rng, split):
     text = feeling(kinds[0], rng, split)
     if rng.random() < 0.15:
         text += " " + feeling(kinds[0], rng, split)
-    return names, names[0], text, "sentiment"
+    return names, names[0], text, "sentiment", lambda i: feeling(kinds[i], rng, split)
 
 
 def mixed(rng, split):
@@ -796,7 +805,7 @@ def mixed(rng, split):
     source = rng.choice((things, things, topic, messages, strings, lambda r, s: from_entries(GROUPS["languages"], r, s, said, "language")))(rng, split)
     if source is None:
         return None
-    names, right, text, _ = source
+    names, right, text = source[:3]
     strangers = [rng.choice((rng.choice(TOPICS)[0][0], rng.choice(rng.choice(SIBLINGS)), rng.choice(list(STRING_TYPES)).split("|")[0], rng.choice(GROUPS["languages"])[0][0])) for _ in range(rng.randint(1, 4))]
     if source[3] in ("thing", "value"):
         # A trout may be food to some: only subjects that a word alone cannot be about.
@@ -821,7 +830,8 @@ def topic(rng, split):
     if len(picked) < 2:
         return None
     names = [rng.choice(n) if rng.random() < 0.45 else n[0] for n, _ in picked]
-    return names, names[0], about(picked[0][1], rng, split), "topic"
+    again = lambda i: about(picked[i][1], rng, split) if not any(j != i and any({picked[i][0][0], p[0][0]} <= c for c in CLOSE) for j, p in enumerate(picked)) else None
+    return names, names[0], about(picked[0][1], rng, split), "topic", again
 
 
 def emotion(rng, split):
@@ -892,12 +902,22 @@ def example(rng, split, hardness=1.0):
     found = rng.choice(WELLS)(rng, split)
     if found is None:
         return None
-    names, right, text, well = found
+    names, right, text, well = found[:4]
+    # In training, further turns bring more texts for the same categories.
+    more = []
+    if len(found) > 4:
+        for _ in range(rng.choice((0, 1, 2, 3))):
+            i = rng.randrange(len(names))
+            other = found[4](i)
+            if other:
+                other = other[0].upper() + other[1:] if rng.random() < 0.5 and well not in ("language", "code") else other
+                more.append((rng.choice(("", "", "", "", "and: ", "next: ", "text: ", "and this: ", "now: ", "same for: ")) + rng.choice(("%s", "%s", "%s", '"%s"', "'%s'")) % other, names[i]))
     if len({n.lower() for n in names}) < len(names) or any(a != b and a in b.split() for a in names for b in names if rng.random() < 0.8):
         return None
     case = rng.random()
     change = str if case < 0.6 else (lambda n: n[:1].upper() + n[1:]) if case < 0.82 else str.upper if case < 0.9 else (lambda n: n.replace(" ", "_")) if case < 0.96 else str.title
     names, right = [change(n) for n in names], change(right)
+    more = [(t, change(n)) for t, n in more]
     rng.shuffle(names)
     question = well if well.endswith("?") else None
     well = "question" if question else well
@@ -917,4 +937,4 @@ def example(rng, split, hardness=1.0):
     instruction = humanise(template, rng, split).replace("{C}", "{c}")
     instruction = instruction.replace("{c}", written(names, rng))
     description, prompt = layout(instruction, text, rng, split, HEADINGS)
-    return {"kind": KIND, "description": description, "prompt": prompt, "categories": names if separate else None, "answer": right, "choices": names, "well": well}
+    return {"kind": KIND, "description": description, "prompt": prompt, "categories": names if separate else None, "answer": right, "choices": names, "well": well, "more": more}

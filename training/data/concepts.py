@@ -89,8 +89,8 @@ employee id, staff number, badge number | ref
 contract number, contract id, policy number | ref
 transaction id, payment id, transaction number | ref
 error code, code, exit code | ref
-session id, session | uuid
-request id, correlation id, trace id | uuid
+session id, session | ref
+request id, correlation id, trace id | code
 uuid, guid, identifier | uuid
 coupon code, promo code, voucher code, discount code | code
 license key, activation key, product key | code
@@ -216,7 +216,7 @@ class Concept:
 CONCEPTS = [Concept(line) for line in TABLE.splitlines()]
 BY_NAME = {c.names[0]: c for c in CONCEPTS}
 # Not divided: a name alone gives nothing away. What is held out are the words of names made up below.
-TYPES = "word word phrase person city date code number small money email title state float bool first company color time version url handle".split()
+TYPES = "word word word phrase person city date code number number small small money email title state float bool first company color time version handle".split()
 
 
 def anything(rng, split):

@@ -190,7 +190,7 @@ def message(rng, split, hardness, sender, about):
         lines.append((names[1], to))
     if about is not None:
         lines.append((names[2], about))
-    for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 4)) if hardness > 0.3 else rng.choice((0, 0, 1))):
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3)) if hardness > 0.3 else rng.choice((0, 0, 1))):
         lines.append(other(rng, split))
     if rng.random() < 0.55:
         rng.shuffle(lines)
@@ -205,7 +205,7 @@ def message(rng, split, hardness, sender, about):
         lines = [(f"**{n}**" if rng.random() < 2 else n, v) for n, v in lines]
     gap = "\n" if rng.random() < 0.93 else rng.choice((" | ", "; ", "\n\n", " / ", "\r\n"))
     text = gap.join(n + colon + v for n, v in lines)
-    if rng.random() < 0.55 and "\n" in text:
+    if rng.random() < 0.45 and "\n" in text:
         text += "\n\n" + body(rng, split, hardness)
     if rng.random() < 0.07:
         text = rng.choice(("---------- Forwarded message ---------", "-----Original Message-----", "Begin forwarded message:\n", "Weitergeleitete Nachricht:", "----- Forwarded by " + name + " -----", "________________________________")) + "\n" + text
@@ -215,7 +215,7 @@ def message(rng, split, hardness, sender, about):
 
 
 def body(rng, split, hardness=1.0):
-    lines = [fill(BODY.pick(rng, split), rng, split) for _ in range(rng.randint(1, 2 + int(3 * hardness)))]
+    lines = [fill(BODY.pick(rng, split), rng, split) for _ in range(rng.randint(1, 2 + int(1.5 * hardness)))]
     return "\n".join(l[0].upper() + l[1:] for l in lines)
 
 

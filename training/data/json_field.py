@@ -250,9 +250,9 @@ def refer(path, doc, rng, split):
 
 def size_of(rng, hardness):
     """Mostly a handful of fields; the easy ones, which come first in training, have two or three."""
-    if rng.random() < 0.1 * hardness:
+    if rng.random() < 0.07 * hardness:
         return rng.randint(7, 11)
-    return rng.randint(1 if rng.random() < 0.1 else 2, 2 + round(hardness * 4.5))
+    return rng.randint(1 if rng.random() < 0.1 else 2, 2 + round(hardness * 3.4))
 
 
 def wanted(doc, flat, rng, split):

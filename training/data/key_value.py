@@ -204,7 +204,7 @@ FORMS = (lines,) * 6 + (one_line,) * 5 + (tight,) * 3 + (quoted,) * 2 + (table,)
 
 
 def example(rng, split, hardness=1.0):
-    n = rng.choice((1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6)) if hardness > 0.4 else rng.choice((1, 1, 2, 2, 3))
+    n = rng.choice((1, 2, 2, 2, 3, 3, 3, 3, 4, 5)) if hardness > 0.4 else rng.choice((1, 1, 2, 2, 3))
     text, found = rng.choice(FORMS)(rng, split, n)
     if not found or not text.strip() or any('"' in v for v in found.values()) and rng.random() < 0.7:
         return None

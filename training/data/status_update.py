@@ -1,7 +1,9 @@
 """Something changed; one line says what is now the case: `<Subject> is now <state>.`
 
-The subject stands as it was written, without a leading article and with a capital first letter; the state stands as
-it was written, in lower case unless it holds capitals of its own inside, `_` as a space. Plurals take `are`.
+The subject stands as it was written. One that starts with a small letter gets `The` in front (instead of its own
+article, if it had one): "Mark order 4711 as shipped" → "The order 4711 is now shipped."; "Anna is away" → "Anna is now
+away." So every word of the answer but the first can be copied. The state stands as it was written, in lower case unless
+it holds capitals of its own inside, `_` as a space. Plurals take `are`.
 """
 
 import json
@@ -259,7 +261,8 @@ def state(rng, split, participle=False):
 def canonical(subject_text, state_text, plural):
     v = state_text.replace("_", " ")
     v = v[0].lower() + v[1:] if v[1:] == v[1:].lower() else v.lower() if v == v.upper() else v
-    s = subject_text[0].upper() + subject_text[1:]
+    first = subject_text.split(" ")[0]
+    s = subject_text[0].upper() + subject_text[1:] if first in ("all", "both") else f"The {subject_text}" if subject_text[0].islower() else subject_text
     return f"{s} {'are' if plural else 'is'} now {v}."
 
 
@@ -306,9 +309,12 @@ def example(rng, split, hardness=1.0):
         if rng.random() < 0.3:
             text = text.replace("status", rng.choice(("state", "Status", "new_status")))
     text = text.replace("{s}", written).replace("{v}", v).replace("{w}", w).replace("{t}", t).replace("{n}", first(rng, split))
-    answer = canonical(name, v, plural)
     if chance < 0.86 and rng.random() < 0.5:
         text = text[0].upper() + text[1:]
+        capital = name[0].upper() + name[1:]
+        if name not in text and text.startswith(capital):
+            name = capital
+    answer = canonical(name, v, plural)
     if chance < 0.86 and rng.random() < 0.35:
         text += rng.choice((".", ".", "!"))
     if chance < 0.36 and rng.random() < 0.7 or chance >= 0.36 and rng.random() < 0.12:

@@ -48,10 +48,10 @@ def pools(area, names):
 
 def _locale(rng, table):
     chance = rng.random()
-    if chance < 0.5:
+    if chance < 0.64:
         wanted = ["en_US", "en_GB"]
     else:
-        wanted = LATIN if chance < 0.91 else OTHER
+        wanted = LATIN if chance < 0.955 else OTHER
     wanted = [w for w in wanted if w in table]
     return rng.choice(wanted or list(table))
 
