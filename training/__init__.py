@@ -1,0 +1,1 @@
+"""How models/ghost-tiny.gguf is made: see README.md for the commands, in order."""
