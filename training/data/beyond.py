@@ -288,4 +288,7 @@ WELLS = (wide,) * 24 + (over_json,) * 14 + (over_text,) * 14 + (json_field.absen
 
 
 def example(rng, split, hardness=1.0):
-    return rng.choice(WELLS)(rng, split, hardness)
+    """An example, and under `why` which of the wells it came from."""
+    well = rng.choice(WELLS)
+    found = well(rng, split, hardness)
+    return found and {**found, "why": f"{well.__module__.rsplit('.', 1)[-1]}.{well.__name__}"}

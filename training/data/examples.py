@@ -102,7 +102,7 @@ def kinds_rows(count):
             rng = seeded("kinds", split, i)
             kind = rng.choice(list(KINDS) + [None] * 4)
             e = make(kind, rng, split)
-            yield {"task_type": task_type(e, rng), "description": e["description"], "parameters": parameters(e), "kind": e["kind"], "split": split}
+            yield {"task_type": task_type(e, rng), "description": e["description"], "parameters": parameters(e), "kind": e["kind"], "why": e.get("why"), "split": split}
 
 
 def held_out_rows(count):
