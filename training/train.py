@@ -129,8 +129,8 @@ def main():
     args.add_argument("--hidden", type=int, default=640)
     args.add_argument("--bench", type=float, default=0, help="stop after so many seconds and tell the speed")
     args.add_argument("--threads", type=int, default=1)
-    args.add_argument("--muon", type=float, default=0.01)
-    args.add_argument("--adam", type=float, default=0.004)
+    args.add_argument("--muon", type=float, default=0.005)
+    args.add_argument("--adam", type=float, default=0.0015)
     args = args.parse_args()
     torch.set_num_threads(args.threads)
     torch._dynamo.config.recompile_limit = 64
