@@ -9,7 +9,7 @@ use crate::output;
 /// Print a completion script for a shell
 ///
 ///   ghost completions bash > ~/.local/share/bash-completion/completions/ghost
-///   ghost completions zsh > "${fpath[1]}/_ghost"
+///   ghost completions zsh > ~/.zfunc/_ghost
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -1,6 +1,6 @@
 //! `ghost run`: answers a file of tasks.
 //!
-//! [`input`] is the file, [`begin`] decides whether it is a new batch or goes on with an earlier one, [`intake`]
+//! [`input`] is the file, [`mod@begin`] decides whether it is a new batch or goes on with an earlier one, [`intake`]
 //! submits its tasks, and [`projection`] writes down what the swarm settles. The swarm is the same that
 //! `ghost submit` starts; a run adds nothing but the batch.
 

@@ -1,7 +1,7 @@
 //! What the remote backends share beneath their wire formats: one call over HTTP with its patience, from the request
 //! to the folded answer.
 //!
-//! A backend brings its request and a [`Fold`] that understands its events. [`failure`] says what a bad status means.
+//! A backend brings its request and a [`Fold`] that understands its events. [`mod@failure`] says what a bad status means.
 
 mod failure;
 
