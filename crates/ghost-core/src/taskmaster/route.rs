@@ -77,7 +77,7 @@ pub fn decide(request: &TaskRequest, verdict: &Verdict, available: &Available) -
     let score = format!("its score is {:.2}", verdict.score);
     match (verdict.kind, verdict.complexity) {
         (Some(kind), _) if slm.kinds.contains_key(&kind) => {
-            to(Route::Slm, format!("the prompt shows a {kind} task, which {} can do", slm.model))
+            to(Route::Slm, format!("the prompt reads like {kind}, which {} can do", slm.model))
         }
         _ if !available.llm => to(Route::Slm, "there is no LLM".to_owned()),
         (_, Complexity::Simple) => to(Route::Slm, format!("it looks simple: {score}")),
@@ -107,7 +107,7 @@ fn obstacle(request: &TaskRequest, kind: Option<Kind>, slm: &Capability) -> Opti
     }
     let Some(kind) = kind.filter(|kind| slm.kinds.contains_key(kind)) else {
         return Some(match kind {
-            Some(kind) => format!("the prompt shows a {kind} task, which is not among the tasks of {name}"),
+            Some(kind) => format!("the prompt reads like {kind}, which is not among the tasks of {name}"),
             None => format!("the prompt shows none of the simple tasks that {name} can do"),
         });
     };
@@ -193,7 +193,7 @@ mod tests {
                 Complex,
                 with(Some(tiny()), true),
                 Slm,
-                "a json_field task, which tiny can do",
+                "reads like json_field, which tiny can do",
             ),
             (
                 plain.clone(),
