@@ -265,8 +265,13 @@ impl Drop for Ticket {
 }
 
 fn panicked(name: &str, panic: &(dyn Any + Send)) -> Error {
+    Error::Panicked { name: name.to_owned(), message: words_of(panic).to_owned() }
+}
+
+/// What a panic said, for whoever contains one.
+pub fn words_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    Error::Panicked { name: name.to_owned(), message: text.unwrap_or("no words").to_owned() }
+    text.unwrap_or("no words")
 }
 
 #[cfg(test)]

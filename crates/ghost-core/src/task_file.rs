@@ -84,15 +84,8 @@ impl<R: BufRead> TaskFile<R> {
             bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         }
         let bytes = bytes.trim_ascii();
-        match bytes.first() {
-            None => return Ok(None),
-            Some(b'{') => {}
-            // A struct could be read from an array too, and what it would mean depends on our order of fields.
-            Some(_) => {
-                return Err(
-                    r#"a task is a JSON object, as in {"task_type": "classify", "description": "…"}"#.into(),
-                );
-            }
+        if bytes.is_empty() {
+            return Ok(None);
         }
         let mut request = TaskRequest::parse(bytes).map_err(reason)?;
         let id = request.task_id.get_or_insert_with(|| name(self.line, bytes)).clone();

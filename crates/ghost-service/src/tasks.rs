@@ -3,7 +3,6 @@
 //! A task that panics or fails takes the others down in good order: its owner's token is cancelled, and
 //! [`Owned::wait`] says which one it was.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::future::Future;
@@ -11,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use ghost_core::executor::words_of;
 use tokio::task::{Id, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,7 @@ impl Owned {
             let error = match AssertUnwindSafe(task).catch_unwind().await.map(Ending::failure) {
                 Ok(None) => return Ok(()),
                 Ok(Some(message)) => Error::Failed { name, message },
-                Err(panic) => Error::Panicked { name, message: words(&*panic) },
+                Err(panic) => Error::Panicked { name, message: words_of(&*panic).to_owned() },
             };
             error!(%error, "{error}; the process ends");
             shutdown.cancel();
@@ -131,11 +131,6 @@ impl Owned {
         }
         first
     }
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no words").to_owned()
 }
 
 #[cfg(test)]
