@@ -867,7 +867,8 @@ def yes_or_no(rng, split):
     return names, names[0 if truth else 1], text, question
 
 
-WELLS = (things,) * 6 + (household,) * 5 + (yes_or_no,) + (sentiment,) * 5 + (topic,) * 6 + (messages,) * 7 + (urgency,) * 2 + (emotion, language, language, strings, strings, mixed, mixed, program)
+# What people sort most: feedback, messages, headlines.
+WELLS = (sentiment,) * 8 + (messages,) * 8 + (topic,) * 6 + (urgency,) * 3 + (yes_or_no,) * 2 + (things,) * 2 + (household,) * 2 + (emotion, language, language, strings, strings, mixed, program)
 
 
 def written(names, rng):
