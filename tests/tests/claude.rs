@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ghost_core::inference::claude::{Claude, Config};
 use ghost_core::inference::pricing::Pricing;
-use ghost_core::inference::{Backend, Error, Finish, Request, Shape, Usage};
+use ghost_core::inference::{Backend, Error, Finish, Request, Sampling, Shape, Usage};
 use ghost_core::retry::Retry;
 use ghost_tests::claude_server::ClaudeServer;
 use ghost_tests::faults::{self, IMPATIENCE, ask};
@@ -123,7 +123,7 @@ async fn a_strict_server_takes_every_request_that_we_can_make() {
             let request = Request {
                 system: Some("be kind".to_owned()),
                 model: Some(model.to_owned()),
-                temperature: Some(1.5),
+                sampling: Sampling { temperature: Some(1.5), ..Sampling::default() },
                 stop: vec!["END".to_owned(), "\n".to_owned()],
                 shape: shape.clone(),
                 tools: Some(json!([{"name": "clock", "input_schema": {"type": "object", "properties": {}}}])),

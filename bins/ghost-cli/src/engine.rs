@@ -152,6 +152,15 @@ fn llm(choice: &LlmChoice<'_>) -> anyhow::Result<Arc<dyn Backend>> {
     })
 }
 
+/// How many tasks are worth having at once: enough calls over the network, and enough answers for full batches of the
+/// model in the process.
+pub(crate) fn at_once(config: &Config) -> usize {
+    match config.slm.choice() {
+        SlmChoice::File(_) | SlmChoice::Embedded => config.executor.io.max(config.slm.parallel),
+        SlmChoice::None | SlmChoice::Endpoint { .. } => config.executor.io,
+    }
+}
+
 /// Loads the local model, where there is to be one.
 pub(crate) fn slm(
     config: &Config,
@@ -182,13 +191,22 @@ fn llama(
     executor: &Executor,
 ) -> anyhow::Result<(Arc<dyn Backend>, Option<Place>)> {
     let default = ghost_llama::Config::new(path);
-    let place = executor.dedicated("llama", default.threads);
+    let place = executor.dedicated("llama", config.slm.threads.unwrap_or(default.threads));
+    let threads = match (config.slm.threads, config.executor.cpus) {
+        (Some(threads), _) => threads,
+        (None, Some(_)) => place.threads,
+        (None, None) => default.threads,
+    };
     let llama = Llama::load(ghost_llama::Config {
-        threads: place.threads,
+        threads,
         gpu_layers: config.slm.gpu_layers,
         context_tokens: config.slm.context_tokens,
+        sequences: config.slm.parallel,
+        kv_bytes: config.slm.kv_mib.map(|mebibytes| mebibytes << 20),
+        prefix_cache_bytes: config.slm.prefix_cache_mib << 20,
+        deterministic: config.slm.deterministic,
         // Each of the tasks that a worker has at once may ask at the same moment.
-        queue: default.queue.max(config.executor.io),
+        queue: default.queue.max(at_once(config)),
         ..default
     })?;
     Ok((Arc::new(llama), Some(place)))

@@ -109,7 +109,7 @@ impl Swarm {
         let handle = orchestrator.handle();
         let worker = Worker::build(
             ghost_worker::Config {
-                max_load: context.config.executor.io,
+                max_load: engine::at_once(&context.config),
                 lease,
                 drain: DRAIN,
                 ..ghost_worker::Config::default()

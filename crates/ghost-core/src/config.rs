@@ -59,6 +59,18 @@ settings! {
         context_tokens: Option<u32> = SLM_CONTEXT_TOKENS, tokens, Unset "what the model was trained for, at most 8192";
         /// How many of the model's layers run on a GPU; it takes a build with GPU support.
         gpu_layers: u32 = SLM_GPU_LAYERS, layers, Is "0";
+        /// How many answers the model in the process makes at once; more wait.
+        parallel: usize = SLM_PARALLEL, sequences, Is "16";
+        /// Threads that the model in the process computes with; a tiny one has use for one alone.
+        threads: Option<usize> = SLM_THREADS, threads,
+            Unset "what MAX_PROCESS_WORKERS leaves it; where that is unset too, all cores that the process may use";
+        /// Memory in MiB for what the model in the process is reading and writing, of all answers together.
+        kv_mib: Option<u64> = SLM_KV_MIB, mebibytes,
+            Unset "twice the size of the model, at least two contexts, at most 2048";
+        /// Memory in MiB for beginnings of prompts that come again; 0 remembers none.
+        prefix_cache_mib: u64 = SLM_PREFIX_CACHE_MIB, mebibytes_or_none, Is "256";
+        /// One answer at a time, so that the same request gets the same answer to the last bit.
+        deterministic: bool = SLM_DETERMINISTIC, switch, Is "false";
     }
 
     /// Who answers what.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::retry::Retry;
+pub use sampling::Sampling;
 
 pub mod breaker;
 pub mod claude;
@@ -21,6 +22,7 @@ mod instructions;
 pub mod openai_compatible;
 pub mod pricing;
 pub mod prompt;
+mod sampling;
 pub mod scripted;
 mod sse;
 
@@ -75,8 +77,8 @@ pub struct Request {
     pub model: Option<String>,
     /// The most tokens that the answer may have.
     pub max_tokens: u32,
-    /// 0 (the likeliest token each time) to 2; the model's own default where absent.
-    pub temperature: Option<f32>,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
     /// Strings that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// What the answer must look like.
@@ -97,7 +99,7 @@ impl Request {
             messages: vec![Message { role: Role::User, text: text.into() }],
             model: None,
             max_tokens: 1024,
-            temperature: None,
+            sampling: Sampling::default(),
             stop: Vec::new(),
             shape: Shape::Text,
             tools: None,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::id::{TaskId, Tenant};
+use crate::inference::Sampling;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,27 @@ pub struct Parameters {
     /// 0 (the likeliest word each time) to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
+    /// Only so many of the likeliest words, 1 to 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Only the likeliest words that have this probability together, above 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Only words at least this share as likely as the likeliest one, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// Makes words that the answer already has less likely, above 0 to 2; 1 changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
+    /// Taken off the score of a word that the answer already has, -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f32>,
+    /// Taken off the score of a word for each time that the answer has it, -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f32>,
+    /// Where chance begins, so that an answer can be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Strings that end the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
@@ -93,6 +115,22 @@ pub struct Parameters {
     /// Everything else, unread by us.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Parameters {
+    /// How the next token is to be chosen.
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            seed: self.seed,
+        }
+    }
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -205,14 +243,14 @@ pub enum Error {
     #[error("{field}: {problem}")]
     Field {
         /// The field's path, as in `parameters.temperature`.
-        field: &'static str,
+        field: String,
         /// What is wrong, and what would be right.
         problem: String,
     },
 }
 
-fn field(field: &'static str, problem: impl Into<String>) -> Error {
-    Error::Field { field, problem: problem.into() }
+fn field(field: impl Into<String>, problem: impl Into<String>) -> Error {
+    Error::Field { field: field.into(), problem: problem.into() }
 }
 
 impl TaskRequest {
@@ -255,8 +293,8 @@ impl TaskRequest {
         if !(self.timeout.is_finite() && self.timeout > 0.0 && self.timeout <= MAX_TIMEOUT) {
             return Err(field("timeout", format!("must be above 0 and at most {MAX_TIMEOUT} seconds")));
         }
-        if p.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
-            return Err(field("parameters.temperature", "must be 0 to 2"));
+        if let Some((name, range)) = p.sampling().out_of_range() {
+            return Err(field(format!("parameters.{name}"), format!("must be {range}")));
         }
         if p.max_tokens.is_some_and(|n| n == 0 || n > 1_000_000) {
             return Err(field("parameters.max_tokens", "must be 1 to 1000000"));

@@ -18,11 +18,22 @@ pub struct Config {
     /// The most tokens that a prompt and its answer may have together; never more than the model was trained for.
     /// Default: what the model was trained for, at most 8,192, since memory grows with it.
     pub context_tokens: Option<u32>,
-    /// Requests that may wait while one is answered; more are refused as overload. Default: 32, a few seconds of
+    /// The most answers in the making at once. Default: 16; on CPUs more gain little.
+    pub sequences: usize,
+    /// Memory for what the model has read, in bytes, shared by all sequences. Default: as the layout decides, twice
+    /// the size of the weights, at least two contexts and at most 2 GiB.
+    pub kv_bytes: Option<u64>,
+    /// Memory for prompts that may come again, in bytes; never more than half of what the sequences have or one
+    /// context, and 0 to remember none. Default: 256 MiB.
+    pub prefix_cache_bytes: u64,
+    /// Requests that may wait while others are answered; more are refused as overload. Default: 32, a few seconds of
     /// work for a tiny model.
     pub queue: usize,
-    /// The seed of every answer that is drawn by chance, so that the same request gives the same answer. Default: 0.
+    /// The seed of every answer that is drawn by chance and brings none of its own. Default: 0.
     pub seed: u64,
+    /// One answer at a time and no prefix cache, so that the same request gets the same answer to the last bit,
+    /// whatever else is asked meanwhile. Default: false; a batch of another size may round otherwise.
+    pub deterministic: bool,
 }
 
 /// The most context that is taken unasked.
@@ -31,6 +42,8 @@ const CONTEXT_CAP: u32 = 8192;
 const CONTEXT_MIN: u32 = 16;
 /// Below this many parameters, decode threads cost more than they bring.
 const TINY_PARAMETERS: u64 = 50_000_000;
+/// More answers at once than any machine we know gains by.
+const SEQUENCES_MAX: usize = 64;
 /// More decode threads than any machine we know has use for.
 const THREADS_MAX: usize = 512;
 
@@ -42,14 +55,24 @@ impl Config {
             threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             gpu_layers: 0,
             context_tokens: None,
+            sequences: 16,
+            kv_bytes: None,
+            prefix_cache_bytes: 256 << 20,
             queue: 32,
             seed: 0,
+            deterministic: false,
         }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.threads == 0 || self.threads > THREADS_MAX {
             return Err(Error::Config(format!("threads must be 1 to {THREADS_MAX}, not {}", self.threads)));
+        }
+        if self.sequences == 0 || self.sequences > SEQUENCES_MAX {
+            return Err(Error::Config(format!(
+                "sequences must be 1 to {SEQUENCES_MAX}, not {}",
+                self.sequences
+            )));
         }
         if self.queue == 0 {
             return Err(Error::Config("queue must be at least 1".into()));
@@ -67,7 +90,12 @@ impl Config {
 
     /// The decode threads for a model of this many parameters.
     pub(crate) fn threads_for(&self, parameters: u64) -> usize {
-        if parameters < TINY_PARAMETERS { 1 } else { self.threads }
+        if self.is_tiny(parameters) { 1 } else { self.threads }
+    }
+
+    /// Whether a model of this many parameters gains nothing by what costs time at load.
+    pub(crate) fn is_tiny(&self, parameters: u64) -> bool {
+        parameters < TINY_PARAMETERS
     }
 }
 
@@ -98,6 +126,8 @@ mod tests {
         assert!(fine.check().is_ok());
         assert!(Config { threads: 0, ..fine.clone() }.check().is_err());
         assert!(Config { threads: 100_000, ..fine.clone() }.check().is_err());
+        assert!(Config { sequences: 0, ..fine.clone() }.check().is_err());
+        assert!(Config { sequences: 1000, ..fine.clone() }.check().is_err());
         assert!(Config { queue: 0, ..fine.clone() }.check().is_err());
         assert!(Config { context_tokens: Some(0), ..fine }.check().is_err());
     }

@@ -1,65 +1,63 @@
-//! The thread that owns the model: *admit → prefill → decode → sample → emit → retire*, one answer at a time.
+//! The thread that owns the model: *admit → plan → decode → sample → emit → retire*, step after step.
 //!
-//! Requests come over a bounded channel, text and results go back over one channel per request. Whoever is no longer
-//! interested drops its end; the loop looks between any two decodes. Nothing else touches the context, and nothing
-//! that a request may hold reaches an assertion of llama.cpp: positions stay below the context, batches below
-//! `n_batch`, tokens come from the vocabulary.
+//! Requests come over a bounded channel, text and results go back over one channel per request. Requests join and
+//! leave between any two steps; each step is one batch with a token of every answer and a stretch of the prompts
+//! ([`crate::plan`]). Nothing else touches the context. A request is taken up only when there are cells for all that
+//! it may need, so that none has to be thrown out later.
 
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ghost_core::inference::{self, Completion, Finish, Provider, Request, Role, Shape, Usage};
-use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
-use llama_cpp_2::llama_batch::LlamaBatch;
+use ghost_core::inference::{self, Finish, Provider};
+use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{debug, info, warn};
 
-use crate::constraint::{self, Constraint};
+use crate::context::{Context, Failure, Row};
+use crate::job::Job;
+use crate::layout::{Layout, Needs};
+use crate::plan::{Budget, Progress, plan};
+use crate::prefix::PrefixCache;
 use crate::prompt::Template;
-use crate::sampling::{Sampler, log_probability};
-use crate::text::TextStream;
-use crate::vocabulary::{Kind, Vocabulary};
-use crate::{Config, Error, Facts, load, log};
+use crate::sequence::{Rules, Sequence};
+use crate::shapes::Shapes;
+use crate::statistics::{Counters, count};
+use crate::vocabulary::Vocabulary;
+use crate::{Config, Error, Facts, load};
 
-/// The most tokens of a prompt that are decoded before the loop looks whether anybody is still interested.
-const CHUNK: u32 = 256;
+/// The most rows of a step: enough for a prompt to be read at full speed.
+const ROWS: usize = 512;
+/// How long a step may take for the sake of prompts, where answers wait for it.
+const STALL: Duration = Duration::from_millis(150);
+/// The least rows of prompts in a step; fewer cost as much.
+const ROWS_MIN: usize = 16;
+/// How long the measuring of batch shapes may go on after its first round.
+const MEASURING: Duration = Duration::from_secs(1);
+/// Rounds of measuring; the fastest counts.
+const ROUNDS: usize = 3;
+/// Batches of so many rows are measured.
+const MEASURED: usize = 16;
 
-/// A request on its way to the thread.
-pub(crate) struct Job {
-    pub(crate) request: Request,
-    /// Whether somebody reads the text as it appears.
-    pub(crate) streams: bool,
-    /// Where text and result go. Unbounded, so that a slow reader never stalls the model; an answer's own token
-    /// budget bounds what lies in it. Closed, it withdraws the request.
-    pub(crate) events: mpsc::UnboundedSender<Event>,
-}
+/// Jobs that begin together; most often one.
+pub(crate) type Group = Vec<Job>;
 
-/// What the thread reports of a request.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// More text.
-    Delta(String),
-    /// The end.
-    End(Result<Completion, inference::Error>),
-}
-
-/// The thread's whole life. Reports over `ready` what was loaded; `pace` holds the milliseconds of the last answer.
+/// The thread's whole life. Reports over `ready` what was loaded.
 pub(crate) fn run(
     config: &Config,
     ready: &SyncSender<Result<Facts, Error>>,
-    mut jobs: mpsc::Receiver<Job>,
-    pace: &AtomicU64,
+    mut groups: mpsc::Receiver<Group>,
+    counters: Arc<Counters>,
 ) {
     let model = match load::model(config) {
         Ok(model) => model,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    let mut engine = match Engine::new(config, &model) {
+    let mut engine = match Engine::new(config, &model, counters) {
         Ok(engine) => engine,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -68,6 +66,7 @@ pub(crate) fn run(
         model = facts.model,
         parameters = facts.parameters,
         context_tokens = facts.context_tokens,
+        sequences = facts.sequences,
         threads = facts.threads,
         "loaded the model {}",
         facts.model
@@ -75,285 +74,393 @@ pub(crate) fn run(
     if ready.send(Ok(facts.clone())).is_err() {
         return;
     }
-    while let Some(job) = jobs.blocking_recv() {
-        if job.events.is_closed() {
-            continue;
-        }
-        let begin = Instant::now();
-        let result = engine.answer(&job);
-        pace.store(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        // Nobody may be there to hear it.
-        let _ = job.events.send(Event::End(result));
+    while engine.admit(&mut groups) {
+        engine.step();
     }
 }
 
-/// The model and all that an answer needs.
-pub(crate) struct Engine<'m> {
+/// The model and all answers in the making.
+struct Engine<'m> {
     facts: Facts,
-    seed: u64,
-    context: LlamaContext<'m>,
-    batch: LlamaBatch<'static>,
-    template: Template<'m>,
-    vocabulary: Vocabulary,
+    rules: Rules<'m>,
+    layout: Layout,
+    /// The bytes of one cell.
+    cell: u64,
+    context: Context<'m>,
+    shapes: Shapes,
+    cache: PrefixCache<LlamaToken, SeqState>,
+    /// The most rows of a step.
+    rows: usize,
+    /// Rows of prompts that are read in a second, as last seen.
+    reading_pace: f64,
+    /// Oldest first.
+    running: Vec<Running>,
+    /// The group that is next, once there is room for all of it.
+    next: VecDeque<Sequence>,
+    counters: Arc<Counters>,
 }
 
-/// An answer in the making.
-struct Sequence<'j> {
-    job: &'j Job,
-    prompt: Vec<LlamaToken>,
-    /// The most tokens that the answer may have.
-    budget: usize,
-    constraint: Option<Box<dyn Constraint>>,
-    validator: Option<jsonschema::Validator>,
-    sampler: Sampler,
-    text: TextStream,
-    /// The token of text that was taken last.
-    last: Option<LlamaToken>,
-    logprobs: Vec<f32>,
-    warnings: Vec<String>,
+/// A sequence with a place in the context.
+struct Running {
+    slot: usize,
+    sequence: Sequence,
 }
 
 impl<'m> Engine<'m> {
-    fn new(config: &Config, model: &'m LlamaModel) -> Result<Self, Error> {
+    fn new(config: &Config, model: &'m LlamaModel, counters: Arc<Counters>) -> Result<Self, Error> {
         let template =
             Template::of(model).map_err(|reason| Error::Template { path: config.path.clone(), reason })?;
-        let context_tokens = config.context_for(model.n_ctx_train());
+        let needs = Needs::of(model);
+        let layout = Layout::new(config, needs);
         let threads = config.threads_for(model.n_params());
-        let n_threads = i32::try_from(threads).expect("a checked configuration has few threads");
-        let chunk = CHUNK.min(context_tokens);
-        let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(context_tokens))
-            .with_n_batch(chunk)
-            .with_n_ubatch(chunk)
-            .with_n_threads(n_threads)
-            .with_n_threads_batch(n_threads);
-        let context = model
-            .new_context(load::backend()?, params)
-            .map_err(|error| Error::Start(log::take_complaint().unwrap_or_else(|| error.to_string())))?;
+        let rows = ROWS.min(layout.context_tokens).max(layout.sequences);
+        let mut context = Context::new(model, &layout, rows, threads)?;
         let stem = config.path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
         let name = stem.or_else(|| model.meta_val_str("general.name").ok()).unwrap_or_else(|| "model".into());
-        Ok(Self {
-            facts: Facts { model: name, parameters: model.n_params(), context_tokens, threads },
-            seed: config.seed,
-            context,
-            batch: LlamaBatch::new(chunk as usize, 1),
+        let rules = Rules {
+            model: name.clone(),
             template,
             vocabulary: Vocabulary::of(model),
+            context_tokens: layout.context_tokens,
+            seed: config.seed,
+        };
+        let shapes = if config.is_tiny(model.n_params()) || layout.sequences == 1 {
+            Shapes::assumed()
+        } else {
+            measure(&mut context, &layout, rules.vocabulary.texts())
+        };
+        // What is read in other pieces may differ in its last bits.
+        let granted = if config.deterministic { 0 } else { config.prefix_cache_bytes };
+        let cells = (layout.cells_to_allocate() / 2).max(layout.context_tokens) as u64;
+        Ok(Self {
+            facts: Facts {
+                model: name,
+                parameters: model.n_params(),
+                context_tokens: u32::try_from(layout.context_tokens).unwrap_or(u32::MAX),
+                sequences: layout.sequences,
+                cells: layout.cells,
+                threads,
+            },
+            rules,
+            layout,
+            cell: needs.cell,
+            context,
+            shapes,
+            cache: PrefixCache::new(granted.min(cells * needs.cell)),
+            rows,
+            reading_pace: 0.0,
+            running: Vec::new(),
+            next: VecDeque::new(),
+            counters,
         })
     }
 
-    fn answer(&mut self, job: &Job) -> Result<Completion, inference::Error> {
-        let mut sequence = self.admit(job)?;
-        self.prefill(&sequence)?;
-        let finish = loop {
-            if let Some(finish) = self.sample(&mut sequence)? {
-                break finish;
+    /// Lets everybody go who left, and in whoever there is room for; waits where there is nothing to do. Says whether
+    /// to go on.
+    fn admit(&mut self, groups: &mut mpsc::Receiver<Group>) -> bool {
+        for at in (0..self.running.len()).rev() {
+            if let Some(withdrawal) = self.running[at].sequence.job.withdrawal() {
+                self.retire(at, Err(withdrawal));
             }
-            if job.streams
-                && let Some(text) = sequence.text.take()
-            {
-                // Whether anybody still reads is looked at before the next decode.
-                let _ = job.events.send(Event::Delta(text));
+        }
+        loop {
+            self.next.retain(|sequence| match sequence.job.withdrawal() {
+                Some(withdrawal) => {
+                    sequence.job.end(Err(withdrawal));
+                    false
+                }
+                None => true,
+            });
+            if self.next.is_empty() {
+                if self.running.len() == self.layout.sequences {
+                    break;
+                }
+                let group = if self.running.is_empty() {
+                    self.publish();
+                    match groups.blocking_recv() {
+                        Some(group) => group,
+                        None => return false,
+                    }
+                } else {
+                    match groups.try_recv() {
+                        Ok(group) => group,
+                        Err(_) => break,
+                    }
+                };
+                self.prepare(group);
+                continue;
             }
-            if sequence.logprobs.len() == sequence.budget {
-                break Finish::Length;
+            let needed: usize = self.next.iter().map(Sequence::cells).sum();
+            let slots = self.layout.sequences - self.running.len();
+            if self.next.len() > slots || needed > self.free_cells() {
+                break;
             }
-            let last = sequence.last.expect("a token was just taken");
-            let position = sequence.prompt.len() + sequence.logprobs.len() - 1;
-            self.decode(job, &[last], position, true)?;
-        };
-        self.retire(sequence, finish)
+            while let Some(sequence) = self.next.pop_front() {
+                self.seat(sequence);
+            }
+        }
+        self.publish();
+        true
     }
 
-    /// Checks all that a request may hold and makes tokens of it.
-    fn admit<'j>(&self, job: &'j Job) -> Result<Sequence<'j>, inference::Error> {
-        let request = &job.request;
-        if request.messages.last().is_none_or(|message| message.role != Role::User) {
-            return Err(invalid("the last turn must be the user's"));
-        }
-        if request.max_tokens == 0 {
-            return Err(invalid("max_tokens must be at least 1"));
-        }
-        if request.temperature.is_some_and(|temperature| !(0.0..=2.0).contains(&temperature)) {
-            return Err(invalid("temperature must be 0 to 2"));
-        }
-        if request.stop.iter().any(String::is_empty) {
-            return Err(invalid("a stop string must not be empty"));
-        }
-        let constraint = constraint::of(&request.shape).map_err(invalid)?;
-        let validator = match &request.shape {
-            Shape::Json(schema) | Shape::JsonOfSpans { schema, .. } => Some(
-                jsonschema::validator_for(schema).map_err(|error| invalid(format!("the schema: {error}")))?,
-            ),
-            _ => None,
-        };
-        let mut warnings = Vec::new();
-        if request.tools.is_some() {
-            warnings.push(format!("tools were left out: {} does not use any", self.facts.model));
-        }
-        let stops = match &request.shape {
-            Shape::Line => [&["\n".to_owned(), "\r".to_owned()], request.stop.as_slice()].concat(),
-            Shape::Text | Shape::Grammar(_) => request.stop.clone(),
-            _ => {
-                if !request.stop.is_empty() {
-                    warnings.push("stop strings were left out: the answer's shape says where it ends".into());
-                }
-                Vec::new()
+    /// Makes sequences of jobs.
+    fn prepare(&mut self, group: Group) {
+        for job in group {
+            if let Some(withdrawal) = job.withdrawal() {
+                job.end(Err(withdrawal));
+                continue;
             }
+            count(&self.counters.requests, 1);
+            let job = Arc::new(job);
+            match Sequence::new(job.clone(), &self.rules) {
+                Ok(sequence) => self.next.push_back(sequence),
+                Err(error) => job.end(Err(error)),
+            }
+        }
+    }
+
+    /// Cells that no running sequence may come to need.
+    fn free_cells(&self) -> usize {
+        let taken: usize = self.running.iter().map(|running| running.sequence.cells()).sum();
+        self.layout.cells.saturating_sub(taken)
+    }
+
+    /// Gives a sequence the first free slot, so that those in use lie together, and what is remembered of its prompt.
+    fn seat(&mut self, mut sequence: Sequence) {
+        let taken = |slot: &usize| self.running.iter().any(|running| running.slot == *slot);
+        let slot = (0..self.layout.sequences).find(|slot| !taken(slot)).expect("a free slot was counted");
+        let room = if self.layout.together { self.free_cells() } else { self.layout.context_tokens };
+        count(&self.counters.prompt_tokens, sequence.prompt().len());
+        if sequence.is_request()
+            && let Some(hit) = self.cache.find(sequence.prompt(), room)
+            && self.context.restore(hit.state, slot)
+        {
+            if self.context.forget(slot, hit.common) {
+                count(&self.counters.prompt_tokens_cached, hit.common);
+                sequence.starts_at(hit.common);
+            } else {
+                self.context.forget(slot, 0);
+            }
+        }
+        self.running.push(Running { slot, sequence });
+    }
+
+    /// Decodes one batch, and takes a token for each sequence that has one coming.
+    fn step(&mut self) {
+        let progress: Vec<Progress> =
+            self.running.iter().map(|running| running.sequence.progress()).collect();
+        let beside_answers = (self.reading_pace * STALL.as_secs_f64()) as usize;
+        let beside_answers = beside_answers.clamp(ROWS_MIN, self.rows);
+        let mut shares = plan(&progress, Budget { rows: self.rows, beside_answers });
+        if shares.is_empty() {
+            return;
+        }
+        // llama.cpp takes sequences with cells of their own together only in the order of their numbers.
+        shares.sort_by_key(|share| self.running[share.sequence].slot);
+
+        let mut rows = Vec::with_capacity(self.rows);
+        for share in &shares {
+            let Running { slot, sequence } = &self.running[share.sequence];
+            let end = share.from + share.count;
+            rows.extend((share.from..end).map(|position| Row {
+                token: sequence.token(position),
+                position,
+                sequence: *slot,
+                wanted: position + 1 == progress[share.sequence].known,
+            }));
+        }
+        let answering = progress.iter().any(|progress| progress.answering);
+        let reading: usize = rows.len() - progress.iter().filter(|progress| progress.answering).count();
+        let fillers = if answering { self.fill(&mut rows, reading) } else { Vec::new() };
+        // A batch that answers is a short one; only reading alone is worth to be broken off.
+        let watched = if answering {
+            Vec::new()
+        } else {
+            shares.iter().map(|share| self.running[share.sequence].sequence.job.clone()).collect()
         };
 
-        let prompt = self.template.tokens(request).map_err(invalid)?;
-        if prompt.is_empty() {
-            return Err(invalid("there is nothing to answer"));
+        let begin = Instant::now();
+        let result = self.context.decode(&rows, watched);
+        count(&self.counters.steps, 1);
+        for filler in fillers {
+            self.context.forget(filler, 0);
         }
-        let limit = self.facts.context_tokens as usize;
-        if prompt.len() >= limit {
-            // At least one token of the answer must fit too.
-            return Err(inference::Error::ContextTooLong {
-                needed: prompt.len() as u64 + 1,
-                limit: limit as u64,
+        match result {
+            Ok(()) => {
+                self.note_pace(reading, begin.elapsed());
+                let mut wanted = rows.iter().enumerate().filter(|(_, row)| row.wanted).map(|(at, _)| at);
+                let mut finished = Vec::new();
+                for share in shares {
+                    let end = share.from + share.count;
+                    let running = &mut self.running[share.sequence];
+                    running.sequence.has_read(end);
+                    if end < progress[share.sequence].known {
+                        continue;
+                    }
+                    if end == running.sequence.prompt().len() {
+                        self.remember(share.sequence);
+                    }
+                    let row = wanted.next().expect("a wanted row for each sequence that is read to its end");
+                    let logits = self.context.logits(row);
+                    let taken = self.running[share.sequence].sequence.take(logits, &self.rules.vocabulary);
+                    match taken {
+                        Ok(None) => {}
+                        Ok(Some(finish)) => finished.push((share.sequence, Ok(finish))),
+                        Err(error) => finished.push((share.sequence, Err(error))),
+                    }
+                }
+                finished.sort_by_key(|(at, _)| *at);
+                for (at, result) in finished.into_iter().rev() {
+                    self.retire(at, result);
+                }
+            }
+            Err(failure) => self.recover(failure, shares.iter().map(|share| (share.sequence, share.from))),
+        }
+    }
+
+    /// Adds rows that make the batch a faster one. Returns the sequences that are to be emptied afterwards.
+    fn fill(&self, rows: &mut Vec<Row>, reading: usize) -> Vec<usize> {
+        let room = self.context.rows() - rows.len();
+        let token = rows[0].token;
+        if self.layout.together {
+            // Prompts fill tiles themselves.
+            let padding = if reading > 0 { 0 } else { self.shapes.padding(rows.len(), room) };
+            let sequence = self.layout.sequences;
+            rows.extend((0..padding).map(|position| Row { token, position, sequence, wanted: true }));
+            return if padding > 0 { vec![sequence] } else { Vec::new() };
+        }
+        let mut taking_part: Vec<usize> = rows.iter().map(|row| row.sequence).collect();
+        taking_part.dedup();
+        let mut fillers = self.shapes.fillers(&taking_part, self.layout.sequences);
+        fillers.truncate(room);
+        for &sequence in &fillers {
+            let at = rows.partition_point(|row| row.sequence < sequence);
+            rows.insert(at, Row { token, position: 0, sequence, wanted: true });
+        }
+        fillers
+    }
+
+    /// Notes how fast prompts are read, which says how much of them a step beside answers may take.
+    fn note_pace(&mut self, reading: usize, took: Duration) {
+        if reading < ROWS_MIN {
+            return;
+        }
+        let pace = reading as f64 / took.as_secs_f64().max(1e-6);
+        self.reading_pace =
+            if self.reading_pace == 0.0 { pace } else { (self.reading_pace * 3.0 + pace) / 4.0 };
+    }
+
+    /// Remembers what a prompt that was just read left in the context, where it is worth it.
+    fn remember(&mut self, at: usize) {
+        let Running { slot, sequence } = &self.running[at];
+        let prompt = sequence.prompt();
+        let bytes = prompt.len() as u64 * self.cell;
+        if sequence.is_request()
+            && self.cache.wants(prompt.len(), sequence.cached(), bytes)
+            && let Some(state) = self.context.save(*slot)
+        {
+            let bytes = bytes.max(state.byte_len() as u64);
+            self.cache.insert(prompt, state, bytes);
+        }
+    }
+
+    /// Brings context and sequences together again after a batch that failed.
+    fn recover(&mut self, failure: Failure, batch: impl Iterator<Item = (usize, usize)>) {
+        let batch: Vec<(usize, usize)> = batch.collect();
+        let mut lost = Vec::new();
+        for &(at, from) in &batch {
+            if !self.context.forget(self.running[at].slot, from) {
+                lost.push(at);
+            }
+        }
+        match failure {
+            Failure::Abandoned => debug!("broke a batch off: nobody waits for it any more"),
+            Failure::NoRoom => {
+                warn!(
+                    "llama.cpp has no room for a batch that was counted to fit; the youngest request must wait"
+                );
+                let youngest = self.running.len() - 1;
+                self.retire(youngest, Err(self.overloaded()));
+                lost.retain(|&at| at != youngest);
+            }
+            Failure::Broken(reason) => {
+                let mut batch: Vec<usize> = batch.into_iter().map(|(at, _)| at).collect();
+                batch.sort_unstable();
+                for at in batch.into_iter().rev() {
+                    self.retire(at, Err(inference::Error::Engine(reason.clone())));
+                }
+                return;
+            }
+        }
+        lost.sort_unstable();
+        for at in lost.into_iter().rev() {
+            let reason = "the model cannot go back in what it has read".to_owned();
+            self.retire(at, Err(inference::Error::Engine(reason)));
+        }
+    }
+
+    /// Ends a sequence and empties its slot.
+    fn retire(&mut self, at: usize, result: Result<Finish, inference::Error>) {
+        let places = self.running.len() as u64;
+        let Running { slot, sequence } = self.running.remove(at);
+        self.context.forget(slot, 0);
+        count(&self.counters.answer_tokens, sequence.answered());
+        let took = u64::try_from(sequence.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.counters.pace.store(took / places, Ordering::Relaxed);
+        // Before whoever asked hears of it, so that they find it counted.
+        self.publish();
+        match result {
+            Ok(finish) => sequence.finish(finish, &self.rules.model),
+            Err(error) => sequence.job.end(Err(error)),
+        }
+    }
+
+    fn overloaded(&self) -> inference::Error {
+        let pace = self.counters.pace.load(Ordering::Relaxed);
+        inference::Error::Overloaded {
+            provider: Provider::Slm.name().into(),
+            retry_after: Some(Duration::from_millis(pace.clamp(50, 30_000))),
+        }
+    }
+
+    /// Tells the handle how many there are.
+    fn publish(&self) {
+        self.counters.running.store(self.running.len() as u64, Ordering::Relaxed);
+        self.counters.waiting.store(self.next.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// What batches of 1, 2, 3… rows take on this machine. The first round also brings the weights into memory.
+fn measure(context: &mut Context, layout: &Layout, tokens: Vec<LlamaToken>) -> Shapes {
+    let Some(&token) = tokens.first() else { return Shapes::assumed() };
+    let most = MEASURED.min(layout.sequences);
+    let begin = Instant::now();
+    let mut times = vec![Duration::MAX; most];
+    for round in 0..=ROUNDS {
+        // The first batch of all is slow for reasons of its own.
+        let sizes = if round == 0 { most..=most } else { 1..=most };
+        if round > 1 && begin.elapsed() > MEASURING {
+            break;
+        }
+        for size in sizes {
+            let rows: Vec<Row> = (0..size)
+                .map(|at| {
+                    let (sequence, position) = if layout.together { (layout.sequences, at) } else { (at, 0) };
+                    Row { token, position, sequence, wanted: true }
+                })
+                .collect();
+            let start = Instant::now();
+            if context.decode(&rows, Vec::new()).is_err() {
+                return Shapes::assumed();
+            }
+            if round > 0 {
+                times[size - 1] = times[size - 1].min(start.elapsed());
+            }
+            rows.iter().for_each(|row| {
+                context.forget(row.sequence, 0);
             });
         }
-        Ok(Sequence {
-            job,
-            budget: (request.max_tokens as usize).min(limit - prompt.len()),
-            prompt,
-            constraint,
-            validator,
-            sampler: Sampler::new(request.temperature, self.seed),
-            text: TextStream::new(stops),
-            last: None,
-            logprobs: Vec::new(),
-            warnings,
-        })
     }
-
-    /// Decodes the prompt, chunk by chunk.
-    fn prefill(&mut self, sequence: &Sequence) -> Result<(), inference::Error> {
-        // Forgets the last answer without wiping the memory, which takes longer than a short answer.
-        self.context
-            .clear_kv_cache_seq(Some(0), None, None)
-            .map_err(|error| inference::Error::Engine(format!("the context cannot be emptied: {error}")))?;
-        let chunks = sequence.prompt.chunks(self.context.n_batch() as usize);
-        let last = chunks.len() - 1;
-        let mut position = 0;
-        for (number, chunk) in chunks.enumerate() {
-            self.decode(sequence.job, chunk, position, number == last)?;
-            position += chunk.len();
-        }
-        Ok(())
-    }
-
-    /// Decodes these tokens from this position on, unless nobody is interested any more.
-    fn decode(
-        &mut self,
-        job: &Job,
-        tokens: &[LlamaToken],
-        position: usize,
-        logits: bool,
-    ) -> Result<(), inference::Error> {
-        if job.events.is_closed() || job.request.cancel.is_cancelled() {
-            return Err(inference::Error::Cancelled);
-        }
-        self.batch.clear();
-        for (offset, token) in tokens.iter().enumerate() {
-            let position = i32::try_from(position + offset).expect("the context is smaller than that");
-            let last = offset + 1 == tokens.len();
-            self.batch
-                .add(*token, position, &[0], logits && last)
-                .map_err(|error| inference::Error::Engine(format!("a batch is full: {error}")))?;
-        }
-        self.context
-            .decode(&mut self.batch)
-            .map_err(|error| inference::Error::Engine(format!("llama.cpp could not decode: {error}")))
-    }
-
-    /// Takes the next token. Returns why the answer ends, where it does.
-    fn sample(&self, sequence: &mut Sequence) -> Result<Option<Finish>, inference::Error> {
-        let logits = self.context.get_logits_ith(self.batch.n_tokens() - 1);
-        let vocabulary = &self.vocabulary;
-        let Sequence { constraint, sampler, text, last, logprobs, job, .. } = sequence;
-        let token = sampler.choose(logits, |token| match (&constraint, vocabulary.kind(token)) {
-            (None, _) => true,
-            (Some(constraint), Kind::Text) => {
-                let bytes = vocabulary.bytes(token, last.is_none());
-                // A costly constraint over a large vocabulary takes a while; whoever withdraws need not wait.
-                !bytes.is_empty() && !job.events.is_closed() && constraint.allows(bytes)
-            }
-            (Some(constraint), Kind::End) => constraint.may_end(),
-            (Some(_), Kind::Control) => false,
-        });
-        let Some(token) = token else {
-            return match constraint {
-                // The model has no token for the end of a turn.
-                Some(constraint) if constraint.may_end() => Ok(Some(Finish::Stop)),
-                _ => {
-                    Err(inference::Error::Engine("the model has no token that could go on the answer".into()))
-                }
-            };
-        };
-        logprobs.push(log_probability(logits, token));
-        if vocabulary.kind(token) != Kind::Text {
-            return Ok(Some(Finish::Stop));
-        }
-        let bytes = vocabulary.bytes(token, last.is_none());
-        if let Some(constraint) = constraint {
-            constraint.accept(bytes);
-        }
-        *last = Some(LlamaToken::new(i32::try_from(token).expect("a vocabulary is smaller than that")));
-        Ok(text.push(bytes).map(|stop| match job.request.shape {
-            // A newline is what ends a line by itself.
-            Shape::Line if stop == "\n" || stop == "\r" => Finish::Stop,
-            _ => Finish::StopSequence(stop),
-        }))
-    }
-
-    /// Hands out what was held back, and looks at the whole.
-    fn retire(&self, sequence: Sequence, finish: Finish) -> Result<Completion, inference::Error> {
-        let job = sequence.job;
-        let (text, rest) = sequence.text.finish();
-        if let Some(rest) = rest.filter(|_| job.streams) {
-            let _ = job.events.send(Event::Delta(rest));
-        }
-        if finish == Finish::Stop {
-            check(&job.request.shape, sequence.validator.as_ref(), &text)
-                .map_err(inference::Error::Engine)?;
-        }
-        Ok(Completion {
-            text,
-            finish,
-            usage: Usage {
-                input_tokens: sequence.prompt.len() as u64,
-                output_tokens: sequence.logprobs.len() as u64,
-                ..Usage::default()
-            },
-            model: self.facts.model.clone(),
-            request_id: None,
-            logprobs: sequence.logprobs,
-            tool_calls: Vec::new(),
-            warnings: sequence.warnings,
-        })
-    }
-}
-
-fn invalid(message: impl Into<String>) -> inference::Error {
-    inference::Error::InvalidRequest { provider: Provider::Slm.name().into(), message: message.into() }
-}
-
-/// Whether a finished answer is what was asked for, whatever its tokens were held to.
-fn check(shape: &Shape, validator: Option<&jsonschema::Validator>, text: &str) -> Result<(), String> {
-    match (shape, validator) {
-        (_, Some(validator)) => {
-            let json =
-                serde_json::from_str(text).map_err(|error| format!("the answer is no JSON: {error}"))?;
-            validator.validate(&json).map_err(|error| format!("the answer breaks its schema: {error}"))
-        }
-        (Shape::Choice(choices), _) if !choices.iter().any(|choice| choice == text) => {
-            Err("the answer is none of the choices".into())
-        }
-        (Shape::Span(source), _) if !source.contains(text) => {
-            Err("the answer is no part of the source".into())
-        }
-        _ => Ok(()),
-    }
+    debug!("batches of 1 to {most} rows take {times:?}");
+    Shapes::measured(&times)
 }

@@ -1,13 +1,15 @@
 //! llama.cpp inside our process, as a [`Backend`].
 //!
 //! [`Llama::load`] starts a thread that owns the model (`engine`); a [`Llama`] is the handle that async code asks.
-//! An answer goes through `prompt` (the GGUF's chat template), `constraint` (what its shape allows), `sampling`
-//! and `text` (whole characters, stop strings). All C++ of Ghost Swarm is behind this crate.
+//! Many answers are in the making at once: `plan` says what a step decodes, `context` decodes it, `layout` cuts up
+//! the memory, `shapes` and `prefix` save time. An answer (`sequence`) goes through `prompt` (the GGUF's chat
+//! template), `constraint` (what its shape allows), `sampling` and `text` (whole characters, stop strings). All C++ of
+//! Ghost Swarm is behind this crate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ghost_core::inference::{self, Backend, Completion, Deltas, Provider, Request};
@@ -15,19 +17,32 @@ use tokio::sync::mpsc;
 
 mod config;
 mod constraint;
+mod context;
 mod engine;
 mod error;
+mod job;
+mod layout;
 mod load;
 mod log;
+mod plan;
+mod prefix;
+mod probe;
 mod prompt;
 mod sampling;
+mod sequence;
+mod shapes;
+mod statistics;
 mod text;
 mod vocabulary;
 
 pub use config::Config;
 pub use error::Error;
+pub use probe::{Probe, Timing};
+pub use statistics::Statistics;
 
-use engine::{Event, Job};
+use engine::Group;
+use job::{Event, Job, Work};
+use statistics::Counters;
 
 /// What the thread's stack holds: llama.cpp builds its graphs on it, and grammars are read there.
 const STACK: usize = 16 << 20;
@@ -37,10 +52,9 @@ const STACK: usize = 16 << 20;
 pub struct Llama {
     facts: Facts,
     /// Taken when the handle is dropped, which ends the thread.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<Group>>,
     thread: Option<JoinHandle<()>>,
-    /// The milliseconds that the last answer took.
-    pace: Arc<AtomicU64>,
+    counters: Arc<Counters>,
 }
 
 /// What was loaded.
@@ -52,6 +66,10 @@ pub struct Facts {
     pub parameters: u64,
     /// The most tokens that a prompt and its answer may have together.
     pub context_tokens: u32,
+    /// The most answers in the making at once.
+    pub sequences: usize,
+    /// The most tokens that all prompts and answers in the making may have together.
+    pub cells: usize,
     /// How many threads decode.
     pub threads: usize,
 }
@@ -66,17 +84,17 @@ impl Llama {
         config.check()?;
         let (jobs, queue) = mpsc::channel(config.queue);
         let (ready, loaded) = std::sync::mpsc::sync_channel(1);
-        let pace = Arc::new(AtomicU64::new(0));
+        let counters = Arc::new(Counters::default());
         let thread = thread::Builder::new()
             .name("llama".into())
             .stack_size(STACK)
             .spawn({
-                let pace = pace.clone();
-                move || engine::run(&config, &ready, queue, &pace)
+                let counters = counters.clone();
+                move || engine::run(&config, &ready, queue, counters)
             })
             .map_err(|error| Error::Start(error.to_string()))?;
         let facts = loaded.recv().map_err(|_| Error::Start("its thread ended while loading".into()))??;
-        Ok(Self { facts, jobs: Some(jobs), thread: Some(thread), pace })
+        Ok(Self { facts, jobs: Some(jobs), thread: Some(thread), counters })
     }
 
     /// What was loaded.
@@ -84,13 +102,24 @@ impl Llama {
         &self.facts
     }
 
-    fn submit(&self, job: Job) -> Result<(), inference::Error> {
-        let jobs = self.jobs.as_ref().expect("only dropping takes it");
-        jobs.try_send(job).map_err(|refused| match refused {
-            // One place becomes free when the answer in the making is done.
+    /// What it has done since it was loaded.
+    pub fn statistics(&self) -> Statistics {
+        let jobs = self.jobs();
+        self.counters.read(jobs.max_capacity() - jobs.capacity())
+    }
+
+    fn jobs(&self) -> &mpsc::Sender<Group> {
+        self.jobs.as_ref().expect("only dropping takes it")
+    }
+
+    fn submit(&self, group: Group) -> Result<(), inference::Error> {
+        self.jobs().try_send(group).map_err(|refused| match refused {
+            // One place becomes free when one of the answers in the making is done.
             mpsc::error::TrySendError::Full(_) => inference::Error::Overloaded {
                 provider: Provider::Slm.name().into(),
-                retry_after: Some(Duration::from_millis(self.pace.load(Ordering::Relaxed).clamp(50, 30_000))),
+                retry_after: Some(Duration::from_millis(
+                    self.counters.pace.load(Ordering::Relaxed).clamp(50, 30_000),
+                )),
             },
             mpsc::error::TrySendError::Closed(_) => gone(),
         })
@@ -117,7 +146,9 @@ impl Backend for Llama {
         let (events, reports) = mpsc::unbounded_channel();
         // Leaving this function early drops `reports`, and that withdraws the job.
         let answer = async {
-            self.submit(Job { request, streams: deltas.is_some(), events })?;
+            let deadline = Instant::now().checked_add(timeout);
+            let work = Work::Request { request: Box::new(request), streams: deltas.is_some(), deadline };
+            self.submit(vec![Job { work, events }])?;
             follow(reports, deltas).await
         };
         tokio::select! {
@@ -137,11 +168,11 @@ async fn follow(
 ) -> Result<Completion, inference::Error> {
     while let Some(event) = reports.recv().await {
         match (event, &deltas) {
-            (Event::End(result), _) => return result,
+            (Event::End(_, result), _) => return result,
             (Event::Delta(text), Some(deltas)) => {
                 deltas.send(text).await.map_err(|_| inference::Error::Cancelled)?;
             }
-            (Event::Delta(_), None) => {}
+            (Event::Delta(_), None) | (Event::Read(_), _) => {}
         }
     }
     Err(gone())

@@ -1,12 +1,14 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use ghost_core::inference::{Finish, Message, Retry, Role, Shape};
+use ghost_core::inference::{Finish, Message, Retry, Role, Sampling, Shape};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
 use random_model::{CONTEXT, RandomModel};
+
+mod batching;
 
 /// One model for all tests that do not need their own.
 static LLAMA: LazyLock<(TempDir, Llama)> = LazyLock::new(|| {
@@ -25,6 +27,10 @@ fn letters(count: usize) -> Shape {
 
 fn request(text: &str, shape: Shape) -> Request {
     Request { shape, max_tokens: 60, ..Request::new(text) }
+}
+
+fn warm(temperature: f32) -> Sampling {
+    Sampling { temperature: Some(temperature), ..Sampling::default() }
 }
 
 async fn ask(request: Request) -> Result<Completion, inference::Error> {
@@ -73,9 +79,9 @@ async fn every_answer_has_the_shape_that_was_asked_for() {
             Shape::Json(person.clone()),
             Shape::Grammar("root ::= [a-zé]{1,9} (\", \" [0-9]+){0,2}".into()),
         ] {
-            let temperature = (number % 2 == 1).then_some(1.3);
+            let sampling = if number % 2 == 1 { warm(1.3) } else { Sampling::default() };
             let answer =
-                ask(Request { temperature, ..request(&prompt, shape.clone()) }).await.expect("an answer");
+                ask(Request { sampling, ..request(&prompt, shape.clone()) }).await.expect("an answer");
             assert_eq!(answer.usage.output_tokens as usize, answer.logprobs.len());
             assert!(answer.logprobs.iter().all(|logprob| *logprob <= 0.0));
             assert!(!answer.text.contains("<|") || prompt.contains("<|"), "{}", answer.text);
@@ -143,11 +149,15 @@ async fn deltas_make_up_the_text_and_no_character_is_broken() {
 
 #[tokio::test]
 async fn the_same_request_gets_the_same_answer() {
-    for temperature in [None, Some(0.0), Some(1.0)] {
-        let request = Request { temperature, ..request("again", letters(30)) };
+    let (_folder, path) = RandomModel::default().write();
+    let llama = Llama::load(Config { deterministic: true, ..Config::new(path) }).expect("a model");
+    let ask = async |request| llama.generate(request, None).await;
+    for sampling in [Sampling::default(), warm(0.0), warm(1.0)] {
+        let request = Request { sampling, ..request("again", letters(30)) };
         let first = ask(request.clone()).await.expect("an answer");
         let other = ask(self::request("something in between", letters(30))).await.expect("an answer");
-        assert_eq!(first, ask(request).await.expect("an answer"));
+        let (again, _) = tokio::join!(ask(request), ask(self::request("at the same time", letters(30))));
+        assert_eq!(first, again.expect("an answer"));
         assert_ne!(first.text, other.text, "the answer depends on the prompt");
     }
 }
@@ -173,7 +183,7 @@ async fn markers_in_a_prompt_stay_text() {
 async fn a_control_token_ends_an_answer_and_is_no_part_of_it() {
     let mut ended = 0;
     for prompt in prompts() {
-        let drawn = Request { temperature: Some(2.0), max_tokens: 300, ..request(&prompt, Shape::Text) };
+        let drawn = Request { sampling: warm(2.0), max_tokens: 300, ..request(&prompt, Shape::Text) };
         let answer = ask(drawn).await.expect("an answer");
         ended += u32::from(answer.finish == Finish::Stop);
         assert!(!answer.text.contains("<|im_") && !answer.text.contains("<|pass"), "{}", answer.text);
@@ -257,8 +267,9 @@ async fn requests_that_make_no_sense_are_refused_and_the_next_one_is_answered() 
         Request { messages: vec![], ..fine() },
         Request { messages: vec![turn(Role::Assistant, "I")], ..fine() },
         Request { max_tokens: 0, ..fine() },
-        Request { temperature: Some(f32::NAN), ..fine() },
-        Request { temperature: Some(-1.0), ..fine() },
+        Request { sampling: warm(f32::NAN), ..fine() },
+        Request { sampling: warm(-1.0), ..fine() },
+        Request { sampling: Sampling { top_p: Some(0.0), ..Sampling::default() }, ..fine() },
         Request { stop: vec![String::new()], ..fine() },
         request("x", Shape::Choice(vec![])),
         request("x", Shape::Span(String::new())),
@@ -337,10 +348,11 @@ async fn a_request_withdrawn_before_it_begins_is_not_begun() {
 }
 
 /// A handle whose thread never takes a job.
-fn stuck(queue: usize) -> (Llama, mpsc::Receiver<Job>) {
+fn stuck(queue: usize) -> (Llama, mpsc::Receiver<Group>) {
     let (jobs, waiting) = mpsc::channel(queue);
-    let facts = Facts { model: "stuck".into(), parameters: 0, context_tokens: 0, threads: 0 };
-    (Llama { facts, jobs: Some(jobs), thread: None, pace: Arc::default() }, waiting)
+    let facts =
+        Facts { model: "stuck".into(), parameters: 0, context_tokens: 0, sequences: 1, cells: 0, threads: 0 };
+    (Llama { facts, jobs: Some(jobs), thread: None, counters: Arc::default() }, waiting)
 }
 
 #[tokio::test]
@@ -360,7 +372,7 @@ async fn an_answer_that_takes_too_long_is_a_timeout() {
     let request = Request { timeout: Duration::ZERO, ..Request::new("slow") };
     assert!(matches!(llama.generate(request, None).await, Err(inference::Error::Timeout { .. })));
     let job = { waiting }.try_recv().expect("the job");
-    assert!(job.events.is_closed(), "which the thread sees before it begins");
+    assert!(job[0].events.is_closed(), "which the thread sees before it begins");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What each token of the model stands for.
 
 use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
 /// What a token is to an answer.
@@ -38,6 +39,12 @@ impl Vocabulary {
             pieces: vocab.tokens().map(|token| vocab.token_to_piece(token, false, None).into()).collect(),
             leading_space: model.meta_val_str("tokenizer.ggml.model").is_ok_and(|name| name == "llama"),
         }
+    }
+
+    /// The tokens that stand for text.
+    pub(crate) fn texts(&self) -> Vec<LlamaToken> {
+        let texts = (0..).zip(&self.kinds).filter(|(_, kind)| **kind == Kind::Text);
+        texts.map(|(token, _)| LlamaToken::new(token)).collect()
     }
 
     pub(crate) fn kind(&self, token: usize) -> Kind {

@@ -45,6 +45,18 @@ pub(super) fn tokens(text: &str) -> Result<u32, String> {
     whole(text, 64..=10_000_000)
 }
 
+pub(super) fn sequences(text: &str) -> Result<usize, String> {
+    whole(text, 1..=64)
+}
+
+pub(super) fn mebibytes(text: &str) -> Result<u64, String> {
+    whole(text, 1..=1_000_000)
+}
+
+pub(super) fn mebibytes_or_none(text: &str) -> Result<u64, String> {
+    whole(text, 0..=1_000_000)
+}
+
 pub(super) fn layers(text: &str) -> Result<u32, String> {
     whole(text, 0..=10_000)
 }

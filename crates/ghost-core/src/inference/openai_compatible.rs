@@ -129,10 +129,11 @@ impl Backend for OpenAiCompatible {
 
     async fn generate(&self, request: Request, deltas: Option<Deltas>) -> Result<Completion, Error> {
         let at_openai = self.url.host_str() == Some("api.openai.com");
-        let body = wire::body(&request, &self.config, at_openai);
-        let call = self.http.post(&self.url, &body).headers(self.headers.clone());
+        let wire::Body { json, warnings } = wire::body(&request, &self.config, at_openai);
+        let call = self.http.post(&self.url, &json).headers(self.headers.clone());
         let mut completion =
             self.http.call::<fold::Fold>(call, self.config.streaming, &request, deltas).await?;
+        completion.warnings.splice(..0, warnings);
         if completion.model.is_empty() {
             completion.model = request.model.unwrap_or_else(|| self.config.model.clone());
         }

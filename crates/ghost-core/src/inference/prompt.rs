@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Message, Request, Role, Shape};
+use super::{Message, Request, Role, Sampling, Shape};
 use crate::lifecycle::Finding;
 use crate::task::{Kind, TaskRequest};
 
@@ -54,10 +54,10 @@ pub fn request(
         messages,
         model: if llm { parameters.model.clone() } else { None },
         max_tokens: parameters.max_tokens.unwrap_or_else(|| max_tokens(kind, audience)),
-        temperature: match audience {
+        sampling: match audience {
             // Its training rewards the likeliest answer, and its threshold was learned on that.
-            Audience::Specialist => Some(0.0),
-            _ => parameters.temperature,
+            Audience::Specialist => Sampling::greedy(),
+            _ => parameters.sampling(),
         },
         stop: parameters.stop.clone(),
         shape: shape(task, kind, audience),
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(request.messages.len(), 1);
         assert_eq!(request.messages[0].text, "Sort this\n\nBuy now!\n\nCategories: spam, ham");
         assert_eq!(request.shape, Shape::Choice(vec!["spam".to_owned(), "ham".to_owned()]));
-        assert_eq!((request.temperature, request.model, request.tools), (Some(0.0), None, None));
+        assert_eq!((request.sampling, request.model, request.tools), (Sampling::greedy(), None, None));
     }
 
     #[test]
@@ -251,11 +251,13 @@ mod tests {
     fn what_the_task_sets_is_passed_on_to_the_llm() {
         let task = task(json!({
             "task_type": "x", "description": "d", "parameters": {
-                "max_tokens": 7, "temperature": 0.5, "stop": ["\n"], "model": "claude-haiku-4-5", "tools": [{"name": "t"}],
+                "max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "stop": ["\n"], "model": "claude-haiku-4-5", "tools": [{"name": "t"}],
             },
         }));
         let request = asked(&task, None, Audience::Llm);
-        assert_eq!((request.max_tokens, request.temperature), (7, Some(0.5)));
+        let sampling =
+            Sampling { temperature: Some(0.5), top_p: Some(0.9), seed: Some(3), ..Sampling::default() };
+        assert_eq!((request.max_tokens, request.sampling), (7, sampling));
         assert_eq!(
             (request.stop, request.model),
             (vec!["\n".to_owned()], Some("claude-haiku-4-5".to_owned()))

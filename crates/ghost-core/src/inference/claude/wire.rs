@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::schema::expressible;
-use crate::inference::{Request, Shape, decimal, instructions};
+use crate::inference::{Request, Sampling, Shape, decimal, instructions};
 
 /// Parts of the names of the models that take sampling parameters. The later ones, and any that we do not know, answer
 /// them with status 400.
@@ -53,16 +53,7 @@ pub(super) fn body(request: &Request, model: &str, streaming: bool) -> Body {
         json["system"] = system.into();
     }
 
-    if let Some(temperature) = request.temperature {
-        if !TAKE_SAMPLING.iter().any(|part| model.contains(part)) {
-            warnings.push(format!("temperature was dropped: {model} does not take it"));
-        } else {
-            if temperature > 1.0 {
-                warnings.push(format!("temperature {temperature} became 1, the most that {model} takes"));
-            }
-            json["temperature"] = decimal(temperature.min(1.0));
-        }
-    }
+    sampling(&request.sampling, model, &mut json, &mut warnings);
     let (stop, blank): (Vec<&String>, Vec<&String>) =
         request.stop.iter().partition(|stop| !stop.trim().is_empty());
     if !blank.is_empty() {
@@ -75,6 +66,42 @@ pub(super) fn body(request: &Request, model: &str, streaming: bool) -> Body {
         json["tools"] = tools.clone();
     }
     Body { json, warnings }
+}
+
+/// Adds what of this the model takes.
+fn sampling(sampling: &Sampling, model: &str, json: &mut Value, warnings: &mut Vec<String>) {
+    let takes = TAKE_SAMPLING.iter().any(|part| model.contains(part));
+    let mut dropped = |name: &str| warnings.push(format!("{name} was dropped: {model} does not take it"));
+    match sampling.temperature {
+        Some(_) if !takes => dropped("temperature"),
+        Some(temperature) => json["temperature"] = decimal(temperature.min(1.0)),
+        None => {}
+    }
+    match sampling.top_p {
+        // The later ones of these models refuse the two together.
+        Some(_) if !takes || sampling.temperature.is_some() => dropped("top_p"),
+        Some(top_p) => json["top_p"] = decimal(top_p),
+        None => {}
+    }
+    match sampling.top_k {
+        Some(_) if !takes => dropped("top_k"),
+        Some(top_k) => json["top_k"] = top_k.into(),
+        None => {}
+    }
+    for (name, is_set) in [
+        ("min_p", sampling.min_p.is_some()),
+        ("repetition_penalty", sampling.repetition_penalty.is_some()),
+        ("presence_penalty", sampling.presence_penalty.is_some()),
+        ("frequency_penalty", sampling.frequency_penalty.is_some()),
+        ("seed", sampling.seed.is_some()),
+    ] {
+        if is_set {
+            dropped(name);
+        }
+    }
+    if let Some(temperature) = sampling.temperature.filter(|&temperature| takes && temperature > 1.0) {
+        warnings.push(format!("temperature {temperature} became 1, the most that {model} takes"));
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +134,7 @@ mod tests {
                 request.system = Some("be kind".to_owned());
                 request.messages.push(Message { role: Role::Assistant, text: "hello?".to_owned() });
                 request.messages.push(Message { role: Role::User, text: "yes".to_owned() });
-                request.temperature = Some(0.7);
+                request.sampling.temperature = Some(0.7);
                 request.stop = vec!["END".to_owned()];
                 request.tools = Some(json!([{"name": "clock", "input_schema": {"type": "object"}}]));
             },
@@ -123,7 +150,8 @@ mod tests {
     #[test]
     fn temperature_goes_only_to_models_that_take_it() {
         let warm = |model: &str, temperature| {
-            let Body { json, warnings } = sent(|request| request.temperature = Some(temperature), model);
+            let Body { json, warnings } =
+                sent(|request| request.sampling.temperature = Some(temperature), model);
             (json.get("temperature").cloned(), warnings.len())
         };
         assert_eq!(warm("claude-sonnet-4-6", 0.2), (Some(json!(0.2)), 0));
@@ -134,6 +162,28 @@ mod tests {
         {
             assert_eq!(warm(model, 0.2), (None, 1), "{model}");
         }
+    }
+
+    #[test]
+    fn what_claude_does_not_take_of_the_sampling_is_dropped_with_a_word() {
+        let asked = Sampling {
+            top_k: Some(40),
+            top_p: Some(0.9),
+            min_p: Some(0.1),
+            repetition_penalty: Some(1.1),
+            presence_penalty: Some(0.5),
+            frequency_penalty: Some(0.5),
+            seed: Some(1),
+            temperature: None,
+        };
+        let Body { json, warnings } = sent(|request| request.sampling = asked, "claude-haiku-4-5");
+        assert_eq!((&json["top_p"], &json["top_k"], warnings.len()), (&json!(0.9), &json!(40), 5));
+        let Body { json, warnings } = sent(|request| request.sampling = asked, "claude-sonnet-5-5");
+        assert!(json.get("top_p").is_none() && json.get("top_k").is_none());
+        assert_eq!(warnings.len(), 7);
+        let both = Sampling { temperature: Some(0.5), top_p: Some(0.9), ..Sampling::default() };
+        let Body { json, warnings } = sent(|request| request.sampling = both, "claude-haiku-4-5");
+        assert!(json.get("top_p").is_none() && warnings.len() == 1);
     }
 
     #[test]

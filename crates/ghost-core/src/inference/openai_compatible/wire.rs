@@ -3,11 +3,19 @@
 use serde_json::{Value, json};
 
 use super::Config;
-use crate::inference::{Request, Shape, decimal, instructions};
+use crate::inference::{Request, Sampling, Shape, decimal, instructions};
+
+/// A call's body.
+pub(super) struct Body {
+    /// As it is sent.
+    pub(super) json: Value,
+    /// What was left out of it.
+    pub(super) warnings: Vec<String>,
+}
 
 /// The body that asks for this. OpenAI's own newer models know only `max_completion_tokens`, all other endpoints know
 /// `max_tokens`.
-pub(super) fn body(request: &Request, config: &Config, at_openai: bool) -> Value {
+pub(super) fn body(request: &Request, config: &Config, at_openai: bool) -> Body {
     let (format, words) = match &request.shape {
         Shape::Json(schema) => (Some(schema), None),
         Shape::JsonOfSpans { schema, .. } => (Some(schema), Some(instructions::COPY.to_owned())),
@@ -31,16 +39,47 @@ pub(super) fn body(request: &Request, config: &Config, at_openai: bool) -> Value
         let schema = json!({"name": "answer", "schema": schema});
         json["response_format"] = json!({"type": "json_schema", "json_schema": schema});
     }
-    if let Some(temperature) = request.temperature {
-        json["temperature"] = decimal(temperature);
-    }
+    let warnings = sampling(&request.sampling, at_openai, &mut json);
     if !request.stop.is_empty() {
         json["stop"] = json!(request.stop);
     }
     if let Some(tools) = &request.tools {
         json["tools"] = tools.clone();
     }
-    json
+    Body { json, warnings }
+}
+
+/// Adds what of this the endpoint takes. OpenAI's own API refuses names that it does not know; other servers know more
+/// of them, or pass over them.
+fn sampling(sampling: &Sampling, at_openai: bool, json: &mut Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let everywhere = [
+        ("temperature", sampling.temperature.map(decimal)),
+        ("top_p", sampling.top_p.map(decimal)),
+        ("presence_penalty", sampling.presence_penalty.map(decimal)),
+        ("frequency_penalty", sampling.frequency_penalty.map(decimal)),
+        ("seed", sampling.seed.map(Value::from)),
+    ];
+    let elsewhere = [
+        ("top_k", sampling.top_k.map(Value::from)),
+        ("min_p", sampling.min_p.map(decimal)),
+        // The same thing as vLLM and as llama-server call it.
+        ("repetition_penalty", sampling.repetition_penalty.map(decimal)),
+        ("repeat_penalty", sampling.repetition_penalty.map(decimal).filter(|_| !at_openai)),
+    ];
+    for (name, value) in everywhere {
+        if let Some(value) = value {
+            json[name] = value;
+        }
+    }
+    for (name, value) in elsewhere {
+        match value {
+            Some(_) if at_openai => warnings.push(format!("{name} was dropped: OpenAI does not take it")),
+            Some(value) => json[name] = value,
+            None => {}
+        }
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -51,7 +90,7 @@ mod tests {
     #[test]
     fn a_request_of_a_small_model_streams_with_usage_and_log_probabilities() {
         let config = Config::new(Provider::Slm, "http://localhost:8080", "phi");
-        let body = body(&Request::new("hello"), &config, false);
+        let body = body(&Request::new("hello"), &config, false).json;
         let expected = json!({
             "model": "phi",
             "messages": [{"role": "user", "content": "hello"}],
@@ -71,13 +110,19 @@ mod tests {
         let request = Request {
             system: Some("be kind".to_owned()),
             model: Some("gpt-2".to_owned()),
-            temperature: Some(0.7),
+            sampling: Sampling {
+                temperature: Some(0.7),
+                top_k: Some(40),
+                seed: Some(3),
+                ..Sampling::default()
+            },
             stop: vec!["END".to_owned()],
             shape: Shape::JsonOfSpans { schema: schema.clone(), source: "text".to_owned() },
             tools: Some(json!([{"type": "function", "function": {"name": "clock"}}])),
             ..Request::new("hello")
         };
-        let body = body(&request, &config, true);
+        let Body { json: body, warnings } = body(&request, &config, true);
+        assert_eq!((&body["seed"], warnings.len()), (&json!(3), 1), "OpenAI takes a seed and no top_k");
         assert_eq!(body["model"], "gpt-2");
         assert_eq!(body["messages"][0]["role"], "system");
         assert_eq!(body["messages"][0]["content"], format!("be kind\n\n{}", instructions::COPY));
@@ -85,7 +130,7 @@ mod tests {
         assert_eq!((&body["temperature"], &body["stop"]), (&json!(0.7), &json!(["END"])));
         assert_eq!(body["tools"][0]["function"]["name"], "clock");
         assert_eq!(body["max_completion_tokens"], 1024);
-        for absent in ["max_tokens", "stream", "stream_options", "logprobs"] {
+        for absent in ["max_tokens", "stream", "stream_options", "logprobs", "top_k"] {
             assert!(body.get(absent).is_none(), "{absent}");
         }
     }
