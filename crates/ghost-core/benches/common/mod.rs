@@ -12,7 +12,7 @@ use ghost_core::taskmaster::route::{Decision, Route};
 use ghost_core::taskmaster::{Complexity, Verdict};
 
 /// Claims and settles until nothing is left, or this many are done.
-pub async fn work(broker: &dyn Broker, limit: usize, enough: usize) -> usize {
+pub(crate) async fn work(broker: &dyn Broker, limit: usize, enough: usize) -> usize {
     let claim = Claim {
         stage: Stage::Infer,
         holder: AgentId::generate("worker"),
@@ -61,7 +61,7 @@ fn settle(record: &Record, now: Timestamp) -> Commit {
 }
 
 /// Tasks that nobody has submitted yet.
-pub fn tasks(n: usize) -> Vec<Record> {
+pub(crate) fn tasks(n: usize) -> Vec<Record> {
     let json = r#"{"task_type": "status_update", "description": "Say in one line what is now the case.",
         "parameters": {"prompt": "The parcel to Mrs Lind left the depot on Tuesday, arrived two days late, and the box was wet."}}"#;
     let request = TaskRequest::parse(json.as_bytes()).expect("a request");
@@ -82,14 +82,12 @@ pub fn tasks(n: usize) -> Vec<Record> {
 }
 
 /// Prints how many a second that were.
-pub fn rate(what: &str, n: usize, started: Instant) -> f64 {
-    let rate = n as f64 / started.elapsed().as_secs_f64();
-    say(format!("  {rate:>9.0} tasks/s  {what}"));
-    rate
+pub(crate) fn rate(what: &str, n: usize, started: Instant) {
+    say(format!("  {:>9.0} tasks/s  {what}", n as f64 / started.elapsed().as_secs_f64()));
 }
 
 /// Prints a line.
 #[expect(clippy::print_stdout, reason = "its figures are what this program is for")]
-pub fn say(line: String) {
+pub(crate) fn say(line: String) {
     println!("{line}");
 }

@@ -11,22 +11,22 @@
 //! its token, time and holder, to the head, and whoever reads the record steps it with that event. A claim and a commit
 //! are one script each, and every state that anybody sees was computed by `step`.
 //!
-//! **Why a task has no hash of its own.** A script's cost is the number of commands in it more
-//! than their size. Heads in one hash and records in strings are read and written for 64 tasks by one command each; a
-//! hash for each task takes 64.
+//! **Why a task has no hash of its own.** A script costs the commands in it more than their size. Heads, records and
+//! requests in a hash each are read and written for 64 tasks by one command; a hash for each task takes 64.
 //!
 //! News goes over pub/sub, on a connection of its own, and may be missed like all news. Nothing here blocks inside
 //! Redis, so no reply can be abandoned with a task in it: who waits, waits for news, and polls slowly behind it.
 //!
 //! [`lifecycle::step`]: crate::lifecycle::step
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, Value};
+use tracing::error;
 
 use self::form::{Prepared, Row, Text};
 use self::keys::Keys;
@@ -57,6 +57,8 @@ const PURGE_AT_ONCE: u64 = 256;
 const PURGES_AT_ONCE: usize = 16;
 /// Members of an index that one script looks at.
 const SCAN_AT_ONCE: usize = 512;
+/// The furthest that a query may skip: more than any store holds, less than Lua's numbers lose digits at.
+const FURTHEST: usize = 1 << 50;
 /// Records that [`Broker::list`] gives where a query does not say.
 const LIST: usize = 100;
 /// The layout of the keys; goes up when it changes.
@@ -388,15 +390,17 @@ impl Broker for RedisBroker {
             Stage::Infer => (Status::Assigned, form::changed(Status::Assigned)),
             Stage::Evaluate => (Status::InProgress, String::new()),
         };
-        let capabilities: Vec<String> = match claim.stage {
+        // Each once: a queue that is looked at twice would give its tasks twice.
+        let capabilities: BTreeSet<String> = match claim.stage {
             Stage::Infer => claim.capabilities.iter().map(|name| keys::capability(name)).collect(),
-            Stage::Evaluate => vec![form::EVALUATION.to_owned()],
+            Stage::Evaluate => BTreeSet::from([form::EVALUATION.to_owned()]),
         };
+        let lease = claim.lease.min(form::LONGEST);
         let first = [
             self.held_time(),
             claim.stage.name().to_owned(),
             limit.to_string(),
-            milliseconds(claim.lease),
+            milliseconds(lease),
             form::letter(status).to_string(),
             news,
             claim.holder.to_string(),
@@ -409,9 +413,10 @@ impl Broker for RedisBroker {
         for token in tokens {
             let Some(member) = reply.next() else { break };
             let (record, request) = (reply.next().unwrap_or_default(), reply.next().unwrap_or_default());
-            let before = form::record(&form::text(bytes(member)?)?, &bytes(record)?, &bytes(request)?)?;
-            let event = Event::Claim { holder: claim.holder.clone(), token, lease: claim.lease };
-            records.push(form::claimed(&before, event, now)?);
+            let event = Event::Claim { holder: claim.holder.clone(), token, lease };
+            let member = form::text(bytes(member)?)?;
+            let record = form::record(&member, &bytes(record)?, &bytes(request)?);
+            records.extend(readable(record.and_then(|record| form::claimed(&record, event, now))));
         }
         Ok(records)
     }
@@ -440,7 +445,7 @@ impl Broker for RedisBroker {
         let args = [self.held_time(), milliseconds(max_wait), limit.min(MAX_BATCH).to_string()];
         let reply = self.run(&scripts::OVERDUE, args.iter().map(String::as_str)).await?;
         let overdue = rows(array(reply)?.into_iter())?;
-        overdue.into_iter().filter_map(|row| row.record().transpose()).collect()
+        Ok(overdue.into_iter().filter_map(|row| readable(row.record())?).collect())
     }
 
     async fn get(&self, key: &TaskKey) -> Result<Option<Record>, Error> {
@@ -454,7 +459,7 @@ impl Broker for RedisBroker {
             let found = self.of_id(query, id).await?;
             return Ok(found.into_iter().skip(query.offset).take(limit).collect());
         }
-        let members = self.scan(query, query.offset, limit).await?;
+        let members = self.scan(query, query.offset.min(FURTHEST), limit).await?;
         Ok(self.read(&members).await?.into_iter().map(|(_, record)| record).collect())
     }
 
@@ -548,6 +553,11 @@ impl Broker for RedisBroker {
     async fn subscribe(&self) -> Result<Subscription, Error> {
         self.ear.subscribe(self.config.patience).await
     }
+}
+
+/// What can be read of a batch: one damaged record must not hold up the tasks beside it.
+fn readable<T>(read: Result<T, Error>) -> Option<T> {
+    read.inspect_err(|error| error!(error = %error, "a task is left alone: {error}")).ok()
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -156,6 +156,7 @@ while #members < limit do
     leases[2 * i - 1], leases[2 * i] = ends, member
     remove(QUEUE .. queue.name, queue.found[2 * at - 1])
     left[queue.name] = true
+    if sub(head, 78, 90) ~= sub(head, 91, 103) then remove(POSTPONED, member) end
     local status = status_of(head)
     if status ~= new_status then
         if byte(member) == 47 then
@@ -169,7 +170,7 @@ while #members < limit do
 end
 if #members == 0 then return { now } end
 call('HSET', HEADS, unpack(heads))
-call('ZREM', WAITING, unpack(members))
+waiting = -#members
 call('ZADD', LEASES, unpack(leases))
 if moved > 0 then
     call('HINCRBY', TALLY, 'p', -moved)

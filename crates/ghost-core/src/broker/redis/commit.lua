@@ -40,7 +40,7 @@ for i, member in ipairs(members) do
     if byte(new_place) ~= SETTLED_AT then
         settlement = NO_SETTLEMENT
     elseif settlement == NO_SETTLEMENT then
-        settled = settled or tonumber(call('HGET', SEQUENCE, 'settled') or 0)
+        settled = settled or tonumber(call('HGET', TOTALS, 'settled') or 0)
         settlements = settlements + 1
         settlement = fourteen(settled + settlements)
     end
@@ -64,6 +64,6 @@ call('HSET', HEADS, unpack(new_heads))
 call('HSET', RECORDS, unpack(records))
 flush()
 count(ARGV[1], 1)
-if settlements > 0 then call('HINCRBY', SEQUENCE, 'settled', settlements) end
+if settlements > 0 then call('HINCRBY', TOTALS, 'settled', settlements) end
 tell(ARGV[2])
 return outcomes

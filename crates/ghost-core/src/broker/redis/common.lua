@@ -42,7 +42,7 @@ local function batch_of(member)
 end
 
 -- Index writes, by key; a member that leaves and enters the same index in one script ends up inside.
-local removes, adds, left, tallies = {}, {}, {}, {}
+local removes, adds, left, since, tallies, waiting = {}, {}, {}, {}, {}, 0
 
 local function remove(key, member)
     local list = removes[key]
@@ -75,23 +75,6 @@ local function ring_of(queue)
     return string.match(queue, '^([^:]*:[^:]*:[^:]*):(.*)$')
 end
 
-local function leave(member, number, place)
-    local kind = byte(place)
-    if kind == LEASED then
-        remove(LEASES, member)
-    elseif kind == QUEUED then
-        local queue = sub(place, 42)
-        remove(QUEUE .. queue, number .. member)
-        remove(WAITING, member)
-        if byte(place, 28) ~= FROM_CLAIM then remove(LEASES, member) end
-        left[queue] = true
-    elseif kind == SETTLED_AT then
-        remove(SETTLED, member)
-        local batch = batch_of(member)
-        if batch then remove(SETTLED_OF .. batch, member) end
-    end
-end
-
 -- A queued place taken apart; tasks that come together mostly share one.
 local parted = {}
 local function parts_of(place)
@@ -99,12 +82,31 @@ local function parts_of(place)
     if not parts then
         local queue = sub(place, 42)
         local ring, tenant = ring_of(queue)
-        local deadline = byte(place, 28) ~= FROM_CLAIM and sub(place, 29, 41)
-        parts = { key = QUEUE .. queue, ring = RING .. ring, tenant = tenant, not_before = sub(place, 2, 14),
-            queued_at = sub(place, 15, 27), deadline = deadline }
+        local not_before, queued_at = sub(place, 2, 14), sub(place, 15, 27)
+        parts = { queue = queue, key = QUEUE .. queue, ring = RING .. ring, tenant = tenant, not_before = not_before,
+            postponed = not_before ~= queued_at and queued_at,
+            deadline = byte(place, 28) ~= FROM_CLAIM and sub(place, 29, 41) }
         parted[place] = parts
     end
     return parts
+end
+
+local function leave(member, number, place)
+    local kind = byte(place)
+    if kind == LEASED then
+        remove(LEASES, member)
+    elseif kind == QUEUED then
+        local parts = parts_of(place)
+        remove(parts.key, number .. member)
+        if parts.postponed then remove(POSTPONED, member) end
+        if parts.deadline then remove(LEASES, member) end
+        left[parts.queue] = true
+        waiting = waiting - 1
+    elseif kind == SETTLED_AT then
+        remove(SETTLED, member)
+        local batch = batch_of(member)
+        if batch then remove(SETTLED_OF .. batch, member) end
+    end
 end
 
 local function enter(member, number, place, settlement)
@@ -115,8 +117,11 @@ local function enter(member, number, place, settlement)
         local parts = parts_of(place)
         if not adds[parts.key] then add(parts.ring, 0, parts.tenant) end
         add(parts.key, parts.not_before, number .. member)
-        add(WAITING, parts.queued_at, member)
+        local first = since[parts.queue]
+        if not first or tonumber(parts.not_before) < tonumber(first) then since[parts.queue] = parts.not_before end
+        if parts.postponed then add(POSTPONED, parts.postponed, member) end
         if parts.deadline then add(LEASES, parts.deadline, member) end
+        waiting = waiting + 1
     elseif kind == SETTLED_AT then
         add(SETTLED, settlement, member)
         local batch = batch_of(member)
@@ -127,18 +132,21 @@ end
 local function flush()
     for key, list in pairs(removes) do call('ZREM', key, unpack(list)) end
     for key, list in pairs(adds) do call('ZADD', key, unpack(list)) end
+    for queue, first in pairs(since) do call('ZADD', OLDEST, 'LT', first, queue) end
     for queue in pairs(left) do
         if call('EXISTS', QUEUE .. queue) == 0 then
             local ring, tenant = ring_of(queue)
             call('ZREM', RING .. ring, tenant)
+            call('ZREM', OLDEST, queue)
         end
     end
+    if waiting ~= 0 then call('HINCRBY', TOTALS, 'waiting', waiting) end
     for key, of in pairs(tallies) do
         for status, n in pairs(of) do
             if n ~= 0 then call('HINCRBY', key, status, n) end
         end
     end
-    removes, adds, left, tallies = {}, {}, {}, {}
+    removes, adds, left, since, tallies, waiting = {}, {}, {}, {}, {}, 0
 end
 
 -- Adds lines of "name number" to the counters, as often as `times` says.

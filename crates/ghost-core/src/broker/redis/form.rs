@@ -149,10 +149,15 @@ pub(super) fn guard(version: u64, token: Option<LeaseToken>) -> String {
 
 const NO_TOKEN: &str = "------------------------------------";
 
-/// A time of a place; the last one is in the year 2286.
+/// A time as a place has it.
 fn digits(milliseconds: u64) -> String {
-    format!("{:013}", milliseconds.min(9_999_999_999_999))
+    format!("{:013}", milliseconds.min(LATEST))
 }
+
+/// The last time that a place can name, in milliseconds: in the year 2286.
+const LATEST: u64 = 9_999_999_999_999;
+/// The longest lease.
+pub(super) const LONGEST: Duration = Duration::from_millis(LATEST);
 
 /// A status as a head and the tallies have it.
 pub(super) fn letter(status: Status) -> char {

@@ -19,7 +19,7 @@ const TALLY: &str = "tally";
 const TALLY_OF: &str = "tally:";
 
 /// What scripts call a key, its name, and what it holds. A name that ends in a colon is the beginning of many.
-const NAMES: [(&str, &str); 20] = [
+const NAMES: [(&str, &str); 21] = [
     // A hash: member → head (`form.rs`): version, lease token, place, and what was written last.
     ("HEADS", "heads"),
     // A hash: member → the JSON of what changes in a record, as Rust wrote it last.
@@ -32,10 +32,13 @@ const NAMES: [(&str, &str); 20] = [
     ("FAILED", "failed"),
     // A sorted set, all scores 0: batches that have tasks.
     ("BATCHES", BATCHES),
-    // Sorted sets of what waits for a holder. `queue:<stage>:<class>:<capability>:<tenant>` goes by not-before, then by
-    // the order of submits, which is why a member has its number in front there; `waiting` by the time of queueing.
+    // Sorted sets of what waits for a holder: `queue:<stage>:<class>:<capability>:<tenant>` goes by not-before, then by
+    // the order of submits, which is why a member has its number in front there.
     ("QUEUE", "queue:"),
-    ("WAITING", "waiting"),
+    // A sorted set: queues by the time since which their first task has waited, or an earlier one.
+    ("OLDEST", "oldest"),
+    // A sorted set: what waits for a moment of its own, by the time that it was queued at.
+    ("POSTPONED", "postponed"),
     // Sorted sets, all scores 0: `ring:<stage>:<class>:<capability>` holds the tenants with a queue.
     ("RING", "ring:"),
     // A hash: how many tasks each stage has handed out, and the tenant that had the latest turn in each class.
@@ -48,8 +51,8 @@ const NAMES: [(&str, &str); 20] = [
     // Hashes: how many tasks stand where, of all and of a batch.
     ("TALLY", TALLY),
     ("TALLY_OF", TALLY_OF),
-    // A hash: the numbers given out so far.
-    ("SEQUENCE", "sequence"),
+    // A hash: how many tasks were submitted, how many settlements there were, and how many tasks wait.
+    ("TOTALS", "totals"),
     // A hash: what `stats` counts.
     ("COUNTERS", COUNTERS),
     // A hash: agent → its JSON; a sorted set: until when each is believed to be alive.

@@ -162,8 +162,8 @@ impl Line {
     }
 }
 
-/// Codes of refusals that pass: a restart, a failover, a long script, a replica that lags.
-const PASSING: [&str; 10] = [
+/// Codes of refusals that pass: a restart, a failover, a long script, a replica that lags, too many guests.
+const PASSING: [&str; 11] = [
     "LOADING",
     "READONLY",
     "MASTERDOWN",
@@ -172,6 +172,7 @@ const PASSING: [&str; 10] = [
     "MOVED",
     "ASK",
     "BUSY",
+    "MAXCLIENTS",
     "NOREPLICAS",
     "NOSCRIPT",
 ];
@@ -191,6 +192,9 @@ impl Fault {
         let code = match error.kind() {
             // A connection that is not let in has no code of Redis's own.
             ErrorKind::AuthenticationFailed => Some("WRONGPASS".to_owned()),
+            _ if error.detail().is_some_and(|detail| detail.contains("max number of clients")) => {
+                Some("MAXCLIENTS".to_owned())
+            }
             _ => error.code().map(str::to_owned),
         };
         Self { code, words: error.to_string(), sent }
@@ -210,7 +214,7 @@ impl Fault {
     /// The line is broken, or leads to a Redis that is not the master, or no longer lets us in.
     fn ends_the_connection(&self) -> bool {
         match self.code.as_deref() {
-            Some(code) => ["READONLY", "NOAUTH", "MASTERDOWN", "LOADING"].contains(&code),
+            Some(code) => ["READONLY", "NOAUTH", "MASTERDOWN", "LOADING", "MAXCLIENTS"].contains(&code),
             None => true,
         }
     }

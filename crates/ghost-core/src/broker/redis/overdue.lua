@@ -10,5 +10,14 @@ local function take(found)
     end
 end
 take(call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, limit))
-take(call('ZRANGEBYSCORE', WAITING, '-inf', now - ARGV[2], 'LIMIT', 0, limit))
+local long_ago = now - ARGV[2]
+take(call('ZRANGEBYSCORE', POSTPONED, '-inf', long_ago, 'LIMIT', 0, limit))
+for _, queue in ipairs(call('ZRANGEBYSCORE', OLDEST, '-inf', long_ago, 'LIMIT', 0, limit)) do
+    local found = call('ZRANGEBYSCORE', QUEUE .. queue, '-inf', long_ago, 'LIMIT', 0, limit)
+    for i, queued in ipairs(found) do found[i] = sub(queued, 15) end
+    take(found)
+    -- Its oldest ones may have been handed out meanwhile.
+    local first = call('ZRANGE', QUEUE .. queue, 0, 0, 'WITHSCORES')[2]
+    if first then call('ZADD', OLDEST, first, queue) end
+end
 return read(members, {})

@@ -21,10 +21,10 @@ for i, member in ipairs(members) do
 end
 
 if #fresh > 0 then
-    local backlog = call('ZCARD', WAITING)
+    local backlog = tonumber(call('HGET', TOTALS, 'waiting') or 0)
     if backlog + #fresh > limit then return { 'full', backlog } end
     -- The first write asks for memory: where there is none, Redis refuses here, before anything is written.
-    local last = call('HINCRBY', SEQUENCE, 'submitted', #fresh) - #fresh
+    local last = call('HINCRBY', TOTALS, 'submitted', #fresh) - #fresh
     local new_heads, records, requests, news = {}, {}, {}, { ARGV[5] }
     for i, at in ipairs(fresh) do
         local member, head = ARGV[at], ARGV[at + 1]
@@ -35,7 +35,7 @@ if #fresh > 0 then
         new_heads[to] = status .. number .. NO_SETTLEMENT .. sub(head, 2) .. '\n\n' .. ARGV[at + 2]
         records[to - 1], records[to] = member, ARGV[at + 3]
         requests[to - 1], requests[to] = member, ARGV[at + 4]
-        enter(member, number, place)
+        enter(member, number, place, NO_SETTLEMENT)
         add(ALL, number, member)
         local batch = batch_of(member)
         if batch then

@@ -120,7 +120,7 @@ async fn settled_records_expire_and_leave_nothing_behind() {
         .map(|key| key.trim_start_matches(broker.keys.shard()).to_owned())
         .collect();
     left.sort();
-    assert_eq!(left, [":counters", ":layout", ":sequence", ":tally", ":turns"]);
+    assert_eq!(left, [":counters", ":layout", ":tally", ":totals", ":turns"]);
 }
 
 #[tokio::test]
@@ -170,11 +170,41 @@ async fn whatever_a_task_asks_for_can_be_asked_for() {
         record.request.parameters.capability = Some(capability.to_owned());
         record.request.context.insert("tenant".to_owned(), json!("x:y / z"));
         broker.submit(vec![record.clone()]).await.expect("it is accepted");
-        let able = Claim { capabilities: vec![capability.to_owned()], ..wants(9, HOUR) };
+        let able = Claim { capabilities: vec![capability.to_owned(); 2], ..wants(9, HOUR) };
         let claimed = broker.claim(&able).await.expect("it is handed out");
         assert_eq!(claimed.iter().map(|record| &record.key).collect::<Vec<_>>(), [&record.key]);
         assert_eq!(claimed[0].request, record.request);
     }
+}
+
+#[tokio::test]
+async fn a_damaged_record_does_not_hold_up_the_others() {
+    let (broker, clock) = still(HOUR).await;
+    for id in ["a", "b", "c"] {
+        submit(&broker, id).await;
+    }
+    let records = format!("{}:records", broker.keys.shard());
+    broker.command(&["HSET", &records, "/b", "{"]).await.expect("it is damaged");
+    let claimed = broker.claim(&wants(9, HOUR)).await.expect("they are handed out");
+    assert_eq!(claimed.iter().map(|record| record.key.id.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    clock.advance(HOUR);
+    assert_eq!(reap(&broker, HOUR).await, Ok(2));
+    let damaged = broker.get(&TaskKey::lone("b".parse().expect("an id"))).await;
+    assert!(matches!(&damaged, Err(Error::Damaged(why)) if why.contains("/b")), "{damaged:?}");
+}
+
+#[tokio::test]
+async fn numbers_beyond_all_reason_break_nothing() {
+    let (broker, clock) = still(Duration::MAX).await;
+    let record = submit(&broker, "a").await;
+    let query = Query { limit: usize::MAX, offset: usize::MAX, ..Query::default() };
+    assert_eq!(broker.list(&query).await, Ok(vec![]));
+    let claimed = claim_one(&broker, Duration::MAX).await;
+    assert_eq!(broker.get(&record.key).await, Ok(Some(claimed.clone())));
+    assert_eq!(broker.overdue(Duration::MAX, usize::MAX).await, Ok(vec![]));
+    assert_eq!(broker.commit(&[answer(&claimed, clock.now())]).await, Ok(vec![Outcome::Done]));
+    assert_eq!(broker.purge(Some(Duration::MAX), Some(u64::MAX)).await, Ok(0));
+    assert_eq!(broker.settled(BatchId::generate(), u64::MAX, usize::MAX).await, Ok(vec![]));
 }
 
 #[tokio::test]
