@@ -5,8 +5,8 @@
 //! acknowledgement be lost: every one of them is safe to repeat. News ([`Subscription`]) may be missed; the record is
 //! the truth, so whoever waits subscribes, looks, then waits, with a slow poll behind.
 //!
-//! The embedded broker is [`sqlite`]; [`faulty`] makes any of them misbehave, and [`contract`] is the suite that each
-//! must pass.
+//! The embedded broker is [`sqlite`], the distributed one [`redis`]; [`faulty`] makes any of them misbehave, and
+//! [`contract`] is the suite that each must pass. [`testing`] starts a Redis for tests.
 
 use std::time::Duration;
 
@@ -22,7 +22,9 @@ use crate::task::Status;
 
 pub mod contract;
 pub mod faulty;
+pub mod redis;
 pub mod sqlite;
+pub mod testing;
 
 /// The most records that one call hands over.
 pub const MAX_BATCH: usize = 64;
@@ -222,6 +224,9 @@ pub enum Error {
     /// The store holds what it should not: another version, or damage.
     #[error("the store is damaged or not ours: {0}")]
     Damaged(String),
+    /// The store cannot be used with these settings.
+    #[error("the store cannot be used: {0}")]
+    Misconfigured(String),
 }
 
 impl Error {
@@ -230,7 +235,7 @@ impl Error {
         match self {
             Error::Full { retry_after, .. } => Retry::After(*retry_after),
             Error::Locked(_) | Error::DiskFull(_) | Error::Unavailable(_) => Retry::Now,
-            Error::Damaged(_) => Retry::Never,
+            Error::Damaged(_) | Error::Misconfigured(_) => Retry::Never,
         }
     }
 }

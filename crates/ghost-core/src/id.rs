@@ -187,6 +187,11 @@ impl LeaseToken {
     pub fn generate() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// The token that [`fmt::Display`] wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
 }
 
 impl fmt::Display for LeaseToken {

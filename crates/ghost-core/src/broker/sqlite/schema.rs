@@ -130,7 +130,7 @@ impl Error {
             Error::DiskFull(why) => Error::DiskFull(format!("{name}: {why}")),
             Error::Unavailable(why) => Error::Unavailable(format!("{name}: {why}")),
             Error::Damaged(why) => Error::Damaged(format!("{name}: {why}")),
-            full @ Error::Full { .. } => full,
+            other @ (Error::Full { .. } | Error::Misconfigured(_)) => other,
         }
     }
 }

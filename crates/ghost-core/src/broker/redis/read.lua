@@ -1,0 +1,2 @@
+-- Records as they stand. ARGV: members.
+return read(ARGV, {})
