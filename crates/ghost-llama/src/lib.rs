@@ -15,17 +15,22 @@ use tokio::sync::mpsc;
 
 mod config;
 mod constraint;
+pub mod embed;
 mod engine;
 mod error;
+mod hardware;
 mod load;
 mod log;
 mod prompt;
 mod sampling;
 mod text;
+mod tokenizer;
 mod vocabulary;
 
 pub use config::Config;
+pub use embed::{EmbedConfig, Embedder};
 pub use error::Error;
+pub use hardware::has_gpu;
 
 use engine::{Event, Job};
 
