@@ -18,8 +18,10 @@ use tokio::sync::mpsc;
 mod config;
 mod constraint;
 mod context;
+pub mod embed;
 mod engine;
 mod error;
+mod hardware;
 mod job;
 mod layout;
 mod load;
@@ -33,10 +35,13 @@ mod sequence;
 mod shapes;
 mod statistics;
 mod text;
+mod tokenizer;
 mod vocabulary;
 
 pub use config::Config;
+pub use embed::{EmbedConfig, Embedder};
 pub use error::Error;
+pub use hardware::has_gpu;
 pub use probe::{Probe, Timing};
 pub use statistics::Statistics;
 

@@ -9,13 +9,16 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
-use crate::{Config, Error, log};
+use crate::{Config, Error, hardware, log};
 
 /// llama.cpp itself, set up once for the process.
 pub(crate) fn backend() -> Result<&'static LlamaBackend, Error> {
     static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
     log::capture();
-    let backend = BACKEND.get_or_init(|| LlamaBackend::init().map_err(|error| error.to_string()));
+    let backend = BACKEND.get_or_init(|| {
+        hardware::prepare()?;
+        LlamaBackend::init().map_err(|error| error.to_string())
+    });
     backend.as_ref().map_err(|error| Error::Start(error.clone()))
 }
 
