@@ -183,7 +183,8 @@ impl TestSwarm {
         };
         let deps = ghost_worker::Deps { broker: self.plan.broker(&line), engine: self.engine.clone() };
         let shutdown = self.shutdown.child_token();
-        let running = tokio::spawn(Worker::build(config, deps).run(shutdown.clone()));
+        let worker = Worker::build(config, deps).run(shutdown.clone());
+        let running = tokio::spawn(async { worker.await.expect("models need no preparation") });
         self.workers.push(RunningWorker { line, running, shutdown });
     }
 

@@ -89,5 +89,5 @@ async fn a_busy_runtime_does_not_lose_its_leases() {
     let record = settled(&orchestrator, &record.key).await;
     assert_eq!((record.status(), record.deliveries), (Status::Completed, 1));
     shutdown.cancel();
-    running.await.expect("a worker that does not panic");
+    running.await.expect("a worker that does not panic").expect("models need no preparation");
 }

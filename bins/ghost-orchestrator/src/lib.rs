@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, News, Submission, advance, reap};
+use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, Submission, advance, reap, settled};
 use ghost_core::id::{AgentId, BatchId, TaskId, TaskKey};
 use ghost_core::lifecycle::{Event, Record, Timestamp};
 use ghost_core::messages::{AgentInfo, AgentStatus, Role};
@@ -178,24 +178,7 @@ impl Handle {
     /// # Errors
     /// [`AdvanceError::Gone`] where the store knows no such task, or an error of the store that will not pass.
     pub async fn wait(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
-        let broker = &self.inner.deps.broker;
-        let mut news = None;
-        loop {
-            if news.is_none() {
-                news = broker.subscribe().await.ok();
-            }
-            match broker.get(key).await {
-                Ok(Some(record)) if record.status().is_settled() => return Ok(record),
-                Ok(None) => return Err(AdvanceError::Gone),
-                Err(error) if error.retry() == ghost_core::retry::Retry::Never => return Err(error.into()),
-                Ok(Some(_)) | Err(_) => {}
-            }
-            let settled = |news: &News| matches!(news, News::Changed(changed, status) if status.is_settled() && changed == key);
-            match &mut news {
-                Some(news) => news.wait(self.inner.config.poll, settled).await,
-                None => sleep(self.inner.config.poll).await,
-            }
-        }
+        settled(&*self.inner.deps.broker, key, self.inner.config.poll).await
     }
 
     fn record(&self, batch: Option<BatchId>, mut request: TaskRequest, now: Timestamp) -> Record {

@@ -6,17 +6,14 @@
 use std::time::Duration;
 
 use ghost_core::broker::{AdvanceError, Commit, Error, News, Outcome as Written, advance};
-use ghost_core::checks;
-use ghost_core::inference::Provider;
-use ghost_core::inference::hybrid::{Job, Outcome};
-use ghost_core::lifecycle::{Answer, Attempt, Evaluation, Event, Judgement, Record, Then};
+use ghost_core::lifecycle::{Answer, Attempt, Event, Record};
 use ghost_core::retry::{Backoff, Retry};
-use ghost_core::taskmaster::route::{Decision, Route};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::Inner;
+use crate::ghost::{Task, Trouble};
 use crate::heart::Hold;
 
 /// Parts of an answer that may wait to be published: about a second of a fast model.
@@ -27,6 +24,8 @@ const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(50), Duration:
     Err(_) => unreachable!(),
 };
 
+/// How long a ghost may go on once nobody waits for its answer.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Tries to reach the store once the time to drain is over: enough for a lost message, not for an outage.
 const HURRIED_TRIES: u32 = 4;
 /// How long it is tried to write a bill whose answer came too late.
@@ -46,21 +45,17 @@ pub(crate) async fn run(inner: &Inner, record: Record, asked: Instant) {
     };
     info!(event = "task_assigned", task.id = %key, agent.id = %inner.config.agent_id, delivery = record.deliveries, "task {key} is with {}", inner.config.agent_id);
 
-    let outcome = infer(inner, &record, &hold).await;
-    let (event, attempts) = match outcome {
-        Outcome::Answered { answer, attempts } => {
-            let then = then(inner, &record, &answer).await;
-            (Event::Answer { token, answer, attempts: attempts.clone(), then }, attempts)
+    let (answered, attempts) = process(inner, &record, &hold).await;
+    let event = match answered {
+        Ok(answer) => {
+            let then = inner.stand_in.then(&record, &answer).await;
+            Event::Answer { token, answer, attempts: attempts.clone(), then }
         }
-        Outcome::Postponed { attempts, delay } => {
-            (Event::Postpone { token, attempts: attempts.clone(), delay }, attempts)
-        }
-        Outcome::Failed { failure, attempts } => {
-            (Event::Fail { token, failure, attempts: attempts.clone() }, attempts)
-        }
+        Err(Trouble::Later(delay)) => Event::Postpone { token, attempts: attempts.clone(), delay },
+        Err(Trouble::Failed(failure)) => Event::Fail { token, failure, attempts: attempts.clone() },
         // Told to hurry: the task goes back at once. Where the lease is lost this is refused, and the bill remains.
-        Outcome::Cancelled { attempts } => {
-            (Event::Postpone { token, attempts: attempts.clone(), delay: Duration::ZERO }, attempts)
+        Err(Trouble::Cancelled) => {
+            Event::Postpone { token, attempts: attempts.clone(), delay: Duration::ZERO }
         }
     };
     match persist(inner, &record, event, &hold).await {
@@ -77,17 +72,22 @@ pub(crate) async fn run(inner: &Inner, record: Record, asked: Instant) {
     }
 }
 
-/// Has the task answered and publishes the answer as it appears.
-async fn infer(inner: &Inner, record: &Record, hold: &Hold) -> Outcome {
+/// Has the ghost do the task, and publishes the answer as it appears. Says what it cost, whatever came of it.
+async fn process(inner: &Inner, record: &Record, hold: &Hold) -> (Result<Answer, Trouble>, Vec<Attempt>) {
     let cancel = hold.lost.child_token();
     let (deltas, mut parts) = mpsc::channel::<String>(PARTS);
+    let timeout = match (record.deadline(), inner.swarm.broker.now().await) {
+        (Some(deadline), Ok(now)) => deadline.since(now),
+        _ => record.request.timeout(),
+    };
+    let task = Task::new(record, inner.swarm.clone(), timeout, cancel.clone(), deltas);
     let publish = async {
         let mut waiting = Vec::new();
         while parts.recv_many(&mut waiting, PARTS).await > 0 {
             let news = News::Delta(record.key.clone(), waiting.concat());
             waiting.clear();
             // News may be missed; the record has the whole answer.
-            let _ = inner.broker.publish(news).await;
+            let _ = inner.swarm.broker.publish(news).await;
         }
     };
     let hurry = async {
@@ -95,60 +95,31 @@ async fn infer(inner: &Inner, record: &Record, hold: &Hold) -> Outcome {
         cancel.cancel();
         std::future::pending::<()>().await;
     };
-    let infer = inner.engine.infer(job(inner, record, cancel.clone()).await, Some(deltas));
+    // The models end at once when they are told to; a ghost of somebody's own may not listen.
+    let late = async {
+        cancel.cancelled().await;
+        sleep(LAST_WORDS).await;
+    };
+    let process = async {
+        let answered = tokio::select! {
+            answered = inner.ghost.process_task(&task) => answered,
+            () = late => Err(Trouble::Cancelled),
+        };
+        let attempts = task.attempts();
+        // It is the last that can publish anything.
+        drop(task);
+        (answered, attempts)
+    };
     tokio::select! {
-        (outcome, ()) = async { tokio::join!(infer, publish) } => outcome,
+        (done, ()) = async { tokio::join!(process, publish) } => done,
         () = hurry => unreachable!("it waits for ever"),
-    }
-}
-
-async fn job(inner: &Inner, record: &Record, cancel: tokio_util::sync::CancellationToken) -> Job {
-    let request = record.request.clone();
-    let timeout = match (record.deadline(), inner.broker.now().await) {
-        (Some(deadline), Ok(now)) => deadline.since(now),
-        _ => request.timeout(),
-    };
-    let decision = match &record.draft {
-        // The one who is to revise is the one who wrote it.
-        Some(draft) if draft.provider == Provider::Llm => {
-            Decision { route: Route::Llm, reason: "the LLM revises its answer".to_owned() }
-        }
-        _ => record.decision.clone(),
-    };
-    let judged = record.judgements.last().filter(|_| record.draft.is_some());
-    Job {
-        kind: record.verdict.kind,
-        decision,
-        critique: judged.map(|judgement| judgement.findings.clone()).unwrap_or_default(),
-        previous: record.draft.as_ref().map(|draft| draft.text.clone()),
-        request,
-        timeout,
-        cancel,
-    }
-}
-
-/// What follows an answer: the SLM's are always judged, the LLM's where its form is given or the task asks for it.
-async fn then(inner: &Inner, record: &Record, answer: &Answer) -> Then {
-    let parameters = &record.request.parameters;
-    let due = answer.provider == Provider::Slm
-        || parameters.schema.is_some()
-        || parameters.categories.is_some()
-        || parameters.evaluate == Some(true);
-    if !due {
-        Then::Settle
-    } else if inner.evaluator_expected().await {
-        Then::Evaluate
-    } else {
-        let judgement: Judgement = checks::judge(record, answer, Evaluation::FormalOnly);
-        let next = checks::follow(record, answer, &judgement, inner.help);
-        Then::Judged(judgement, next)
     }
 }
 
 /// Sends an event for as long as the lease runs, should the store be away. One and the same commit is repeated, so
 /// that the store recognises it where only its word was lost.
 async fn persist(inner: &Inner, record: &Record, event: Event, hold: &Hold) -> Result<Record, AdvanceError> {
-    let broker = &*inner.broker;
+    let broker = &*inner.swarm.broker;
     let mut record = record.clone();
     loop {
         let now = insist(inner, hold, || broker.now()).await?;
@@ -199,14 +170,14 @@ async fn bill(inner: &Inner, before: &Record, attempts: &[Attempt]) {
 }
 
 async fn charge(inner: &Inner, before: &Record, attempts: &[Attempt]) -> Result<(), AdvanceError> {
-    let record = inner.broker.get(&before.key).await?.ok_or(AdvanceError::Gone)?;
+    let record = inner.swarm.broker.get(&before.key).await?.ok_or(AdvanceError::Gone)?;
     // Our own commit may have come through though the store's word of it was lost.
     let since = record.spent.calls.saturating_sub(before.spent.calls);
     let recent = usize::try_from(since).unwrap_or(usize::MAX).min(record.attempts.len());
     let charged =
         record.attempts[record.attempts.len() - recent..].windows(attempts.len()).any(|w| w == attempts);
     if !charged {
-        advance(&*inner.broker, record, Event::Charge(attempts.to_vec())).await?;
+        advance(&*inner.swarm.broker, record, Event::Charge(attempts.to_vec())).await?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
-//! Claims tasks, has them answered, and settles them or hands them to the evaluator.
+//! Claims tasks, has a ghost answer them, and settles them or hands them to the evaluator.
 //!
 //! ```text
-//! permit ─▶ claim ─▶ start ─▶ infer ─▶ answer · postpone · fail
+//! permit ─▶ claim ─▶ start ─▶ ghost ─▶ answer · postpone · fail
 //!                    └── the lease is renewed from elsewhere, so that a busy runtime cannot lose it ──┘
 //! ```
-//! A permit is taken before a task is, so that nothing waits here while others have room. One delivery is told in
-//! [`attempt`], the leases in [`heart`]. Where no evaluator is alive the worker runs the formal checks itself
-//! ([`stand_in`]).
+//! A permit is taken before a task is, so that nothing waits here while others have room. What a [`Ghost`] is stands in
+//! [`ghost`], one delivery in [`attempt`], the leases in [`heart`]. Where no evaluator is alive the worker runs the
+//! formal checks itself ([`ghost_core::stand_in`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,28 +15,31 @@ use ghost_core::broker::{Broker, Claim, MAX_BATCH, News};
 use ghost_core::checks::Help;
 use ghost_core::id::AgentId;
 use ghost_core::inference::hybrid::Engine;
-use ghost_core::lifecycle::{DEFAULT_CAPABILITY, Stage};
-use ghost_core::messages::{AgentInfo, AgentStatus, Role};
+use ghost_core::lifecycle::{DEFAULT_CAPABILITY, Failure, Stage};
+use ghost_core::messages::{AgentInfo, AgentStatus};
+use ghost_core::stand_in::{self, StandIn};
+use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use ghost::{Ghost, Models, Swarm};
 use heart::Heart;
 
 mod attempt;
+pub mod ghost;
 mod heart;
-mod stand_in;
 
 /// How a worker behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Its name. Default: a fresh one.
     pub agent_id: AgentId,
-    /// What it offers; tasks that ask for something else pass it by. Default: `inference`.
+    /// What the models offer; tasks that ask for something else pass them by. Default: `inference`.
     pub capabilities: Vec<String>,
-    /// How many tasks it works on at once. Default: 4.
+    /// How many tasks the models work on at once. Default: 4.
     pub max_load: usize,
     /// How long a task stays its own without a renewal. Default: 30 s.
     pub lease: Duration,
@@ -48,6 +51,8 @@ pub struct Config {
     pub evaluator_grace: Duration,
     /// Where leases are renewed. Default: on a thread of their own.
     pub pulse: Pulse,
+    /// How the tasks are classified that a ghost sends. Default: 0.3 and 0.7.
+    pub thresholds: Thresholds,
 }
 
 /// Where leases are renewed.
@@ -70,6 +75,7 @@ impl Default for Config {
             drain: Duration::from_secs(20),
             evaluator_grace: Duration::from_secs(10),
             pulse: Pulse::OwnThread,
+            thresholds: Thresholds::default(),
         }
     }
 }
@@ -79,9 +85,14 @@ impl Default for Config {
 pub struct Deps {
     /// Where the tasks are.
     pub broker: Arc<dyn Broker>,
-    /// Who answers them.
+    /// The models.
     pub engine: Arc<Engine>,
 }
+
+/// A ghost that could not begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the ghost did not get ready: {0}")]
+pub struct NotReady(pub Failure);
 
 /// A worker, ready to run.
 pub struct Worker {
@@ -91,41 +102,64 @@ pub struct Worker {
 /// What all attempts of a worker share.
 struct Inner {
     config: Config,
-    broker: Arc<dyn Broker>,
-    engine: Arc<Engine>,
-    help: Help,
+    ghost: Arc<dyn Ghost>,
+    swarm: Arc<Swarm>,
+    stand_in: StandIn,
     heart: Heart,
-    started: Instant,
+    max_load: usize,
+    capabilities: Vec<String>,
     /// Ends the attempts that are still under way when the time to drain is over.
     hurry: CancellationToken,
 }
 
 impl Worker {
-    /// A worker over these.
+    /// A worker that has the models answer.
     pub fn build(config: Config, deps: Deps) -> Self {
-        let available = deps.engine.available();
+        let models = Models { capabilities: config.capabilities.clone(), max_load: config.max_load };
+        Self::hosting(config, deps, Arc::new(models))
+    }
+
+    /// A worker that has this ghost answer. What the ghost offers counts, and not what the settings say of models.
+    pub fn hosting(config: Config, deps: Deps, ghost: Arc<dyn Ghost>) -> Self {
+        let Deps { broker, engine } = deps;
+        let available = engine.available();
         let help = Help {
             llm_available: available.llm,
-            fallback: deps.engine.falls_back(),
-            slm_revises: available.slm.is_some_and(|slm| slm.general),
+            fallback: engine.falls_back(),
+            slm_revises: available.slm.as_ref().is_some_and(|slm| slm.general),
         };
+        let (capabilities, max_load) = (ghost.capabilities(), ghost.max_load().max(1));
         let agent = AgentInfo {
             agent_id: config.agent_id.clone(),
-            role: Role::Worker,
+            role: ghost.role(),
             status: AgentStatus::Idle,
-            capabilities: config.capabilities.clone(),
+            capabilities: capabilities.clone(),
             current_load: 0,
-            max_load: u32::try_from(config.max_load).unwrap_or(u32::MAX),
+            max_load: u32::try_from(max_load).unwrap_or(u32::MAX),
             metadata: Default::default(),
         };
-        let heart = Heart::new(deps.broker.clone(), agent, config.lease);
-        let inner = Inner {
-            config,
-            broker: deps.broker,
-            engine: deps.engine,
+        let judge = stand_in::Config {
+            agent_id: config.agent_id.clone(),
+            grace: config.evaluator_grace,
+            lease: config.lease,
             help,
-            heart,
-            started: Instant::now(),
+        };
+        let swarm = Swarm {
+            name: config.agent_id.to_string(),
+            broker: broker.clone(),
+            engine,
+            taskmaster: TaskMaster::new(config.thresholds),
+            available,
+            poll: config.poll,
+        };
+        let inner = Inner {
+            heart: Heart::new(broker.clone(), agent, config.lease),
+            stand_in: StandIn::new(judge, broker),
+            swarm: Arc::new(swarm),
+            ghost,
+            config,
+            max_load,
+            capabilities,
             hurry: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -133,16 +167,26 @@ impl Worker {
 
     /// Works until `shutdown`; then it claims nothing more, finishes what it has begun or hands it back, and returns.
     /// Dropping this is a crash: what it held comes back once the leases have ended.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// [`NotReady`] where the ghost says so; nothing was claimed then.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NotReady> {
         let inner = self.inner;
         let id = inner.config.agent_id.clone();
+        match shutdown.run_until_cancelled(inner.ghost.initialize()).await {
+            None => return Ok(()),
+            Some(ready) => ready.map_err(NotReady)?,
+        }
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
         let pulse = inner.heart.start(inner.config.pulse, stop);
-        info!(event = "worker_registered", agent.id = %id, "worker {id} takes up to {} tasks at once", inner.config.max_load);
+        info!(event = "worker_registered", agent.id = %id, "worker {id} takes up to {} tasks at once", inner.max_load);
 
         let mut attempts = JoinSet::new();
-        let standing_in = tokio::spawn(stand_in::run(inner.clone(), shutdown.clone()));
+        let standing_in = tokio::spawn({
+            let (judge, shutdown) = (inner.stand_in.clone(), shutdown.clone());
+            async move { judge.run(shutdown).await }
+        });
         inner.clone().claim_until(&shutdown, &mut attempts).await;
 
         if timeout(inner.config.drain, all(&mut attempts)).await.is_err() {
@@ -156,18 +200,20 @@ impl Worker {
         drop(stop_on_drop);
         pulse.stopped().await;
         // Where this is not heard, the announcement ends by itself.
-        let _ = inner.broker.withdraw(&id).await;
+        let _ = inner.swarm.broker.withdraw(&id).await;
+        inner.ghost.cleanup().await;
         info!(event = "worker_unregistered", agent.id = %id, "worker {id} has ended");
+        Ok(())
     }
 }
 
 impl Inner {
     async fn claim_until(self: Arc<Self>, shutdown: &CancellationToken, attempts: &mut JoinSet<()>) {
-        let room = Arc::new(Semaphore::new(self.config.max_load.max(1)));
+        let room = Arc::new(Semaphore::new(self.max_load));
         let mut news = None;
         loop {
             if news.is_none() {
-                news = self.broker.subscribe().await.ok();
+                news = self.swarm.broker.subscribe().await.ok();
             }
             let permit = tokio::select! {
                 biased;
@@ -208,13 +254,13 @@ impl Inner {
         let claim = Claim {
             stage: Stage::Infer,
             holder: self.config.agent_id.clone(),
-            capabilities: self.config.capabilities.clone(),
+            capabilities: self.capabilities.clone(),
             limit: permits.len(),
             lease: self.config.lease,
         };
         // The lease runs from the store's claim, which comes later.
         let asked = Instant::now();
-        let records = match self.broker.claim(&claim).await {
+        let records = match self.swarm.broker.claim(&claim).await {
             Ok(records) => records,
             Err(error) => {
                 warn!(error = %error, "no tasks could be claimed: {error}");
@@ -230,18 +276,6 @@ impl Inner {
             });
         }
         claimed
-    }
-
-    /// Whether somebody else judges answers, or may soon.
-    async fn evaluator_expected(&self) -> bool {
-        if self.started.elapsed() < self.config.evaluator_grace {
-            return true;
-        }
-        match self.broker.agents().await {
-            Ok(agents) => agents.iter().any(|agent| agent.role == Role::Evaluator),
-            // Who cannot be reached cannot be told either; the answer waits for whoever is there.
-            Err(_) => true,
-        }
     }
 }
 

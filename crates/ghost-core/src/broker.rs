@@ -274,6 +274,30 @@ pub async fn advance(broker: &dyn Broker, mut record: Record, event: Event) -> R
     }
 }
 
+/// Waits until a task is settled, through absences of the store. It looks at the record at least every `poll`.
+///
+/// # Errors
+/// [`AdvanceError::Gone`] where the store knows no such task, or an error of the store that will not pass.
+pub async fn settled(broker: &dyn Broker, key: &TaskKey, poll: Duration) -> Result<Record, AdvanceError> {
+    let mut news = None;
+    loop {
+        if news.is_none() {
+            news = broker.subscribe().await.ok();
+        }
+        match broker.get(key).await {
+            Ok(Some(record)) if record.status().is_settled() => return Ok(record),
+            Ok(None) => return Err(AdvanceError::Gone),
+            Err(error) if error.retry() == Retry::Never => return Err(error.into()),
+            Ok(Some(_)) | Err(_) => {}
+        }
+        let settled = |news: &News| matches!(news, News::Changed(changed, status) if status.is_settled() && changed == key);
+        match &mut news {
+            Some(news) => news.wait(poll, settled).await,
+            None => tokio::time::sleep(poll).await,
+        }
+    }
+}
+
 /// Repeats a call that may succeed later, for half a second at most: longer than a lost message, shorter than a lease.
 ///
 /// # Errors

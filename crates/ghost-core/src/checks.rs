@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::inference::Provider;
 use crate::lifecycle::{
-    Answer, Evaluation, Event, Finding, Judgement, MAX_REVISIONS, Next, Record, Severity, State,
+    Answer, DEFAULT_CAPABILITY, Evaluation, Event, Finding, Judgement, MAX_REVISIONS, Next, Record, Severity,
+    State,
 };
 use crate::task::{Kind, TaskRequest};
 use crate::taskmaster::route::Route;
@@ -61,10 +62,14 @@ const MAX_EVIDENCE: usize = 240;
 
 /// Judges an answer by every formal check.
 ///
+/// The form of a kind is asked of models only: a ghost with a capability of its own is held to what the task itself
+/// says, a schema or categories.
+///
 /// The confidence is the engine's own where it gave one, lowered by what was found. It orders answers; it is not
 /// calibrated, as no labelled answers went into it.
 pub fn judge(record: &Record, answer: &Answer, evaluation: Evaluation) -> Judgement {
-    let subject = Subject { request: &record.request, kind: record.verdict.kind };
+    let kind = record.verdict.kind.filter(|_| record.capability() == DEFAULT_CAPABILITY);
+    let subject = Subject { request: &record.request, kind };
     let mut findings: Vec<Finding> = FORMAL.iter().flat_map(|check| check.check(&subject, answer)).collect();
     findings.truncate(MAX_FINDINGS);
     let is_valid = findings.iter().all(|finding| finding.severity < Severity::Reject);
@@ -97,7 +102,8 @@ impl Default for Help {
 /// An SLM that can use a critique gets one revision, or [`MAX_REVISIONS`] where no LLM waits behind it; then, as from
 /// the tiny SLM at once, the task goes up. It does so even where no LLM is configured: the engine then ends it
 /// `llm_unavailable` with the words that help, and `ghost retry` takes it up later. The LLM gets [`MAX_REVISIONS`]
-/// revisions. A refusal is never sent back, nor is an answer with the same findings twice, nor one that passed.
+/// revisions. So does whoever has a capability of its own, before the task goes up: a ghost can use a critique. A refusal
+/// is never sent back, nor is an answer with the same findings twice, nor one that passed.
 pub fn follow(record: &Record, answer: &Answer, judgement: &Judgement, help: Help) -> Next {
     if judgement.is_valid {
         return Next::Accept;
@@ -111,6 +117,7 @@ pub fn follow(record: &Record, answer: &Answer, judgement: &Judgement, help: Hel
             let may_escalate =
                 help.fallback && !record.request.parameters.force_slm && record.decision.route != Route::Llm;
             let revisions = match help {
+                _ if record.capability() != DEFAULT_CAPABILITY => MAX_REVISIONS,
                 Help { slm_revises: false, .. } => 0,
                 Help { llm_available: true, .. } if may_escalate => 1,
                 _ => MAX_REVISIONS,

@@ -97,6 +97,14 @@ settings! {
         lease: Duration = LEASE_SECONDS, duration, Is "30";
     }
 
+    /// The hub, where ghosts in any language join over WebSocket.
+    a2a: A2a {
+        /// Where the hub listens. Beyond this machine it needs GHOST_API_TOKEN.
+        host: String = A2A_HOST, host, Is "127.0.0.1";
+        /// The port of the hub; 0 takes a free one.
+        port: u16 = A2A_PORT, port, Is "8765";
+    }
+
     /// What the process may use of its machine.
     executor: Executor {
         /// Threads for computing, those of the SLM included.
@@ -107,6 +115,10 @@ settings! {
 
     /// What every process has.
     service: Service {
+        /// What callers must know, as `Authorization: Bearer …`.
+        api_token: Option<Secret> = GHOST_API_TOKEN, secret, Unset "callers on this machine need none, and no others are let in";
+        /// Opens doors beyond this machine without GHOST_API_TOKEN; for networks that shut strangers out themselves.
+        allow_anonymous: bool = GHOST_ALLOW_ANONYMOUS, switch, Is "false";
         /// The least severe log lines to print: `error`, `warn`, `info`, `debug` or `trace`. `ghost` itself prints from
         /// `warn` up where this is unset.
         log_level: LogLevel = LOG_LEVEL, level, Is "info";

@@ -13,6 +13,7 @@ pub mod inference;
 pub mod lifecycle;
 pub mod messages;
 pub mod retry;
+pub mod stand_in;
 pub mod stats;
 pub mod task;
 pub mod task_file;

@@ -50,6 +50,12 @@ impl Backoff {
     pub fn wait(&self, failures: u32, chance: &mut fastrand::Rng) -> Duration {
         self.ceiling(failures).mul_f64(0.5 + 0.5 * chance.f64())
     }
+
+    /// The same by chance alone, from nothing to [`Self::ceiling`]: for many callers that lost the same server at the
+    /// same moment.
+    pub fn all_by_chance(&self, failures: u32, chance: &mut fastrand::Rng) -> Duration {
+        self.ceiling(failures).mul_f64(chance.f64())
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +80,17 @@ mod tests {
         for failures in 1..20 {
             let wait = BACKOFF.wait(failures, &mut chance);
             assert!(wait >= BACKOFF.ceiling(failures) / 2 && wait <= BACKOFF.ceiling(failures));
+        }
+    }
+
+    #[test]
+    fn a_wait_by_chance_alone_spreads_over_all_of_its_ceiling() {
+        let mut chance = fastrand::Rng::with_seed(7);
+        let waits: Vec<_> = (0..1000).map(|_| BACKOFF.all_by_chance(7, &mut chance)).collect();
+        assert!(waits.iter().all(|wait| *wait < BACKOFF.ceiling(7)));
+        for tenth in 0..10 {
+            let range = BACKOFF.ceiling(7) * tenth / 10..BACKOFF.ceiling(7) * (tenth + 1) / 10;
+            assert!(waits.iter().any(|wait| range.contains(wait)), "nobody waited {range:?}");
         }
     }
 

@@ -254,6 +254,19 @@ fn field(field: impl Into<String>, problem: impl Into<String>) -> Error {
 }
 
 impl TaskRequest {
+    /// A task of this type with this description, and defaults for all else.
+    pub fn new(task_type: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            task_id: None,
+            task_type: task_type.into(),
+            description: description.into(),
+            parameters: Parameters::default(),
+            priority: Priority::default(),
+            timeout: default_timeout(),
+            context: Map::new(),
+        }
+    }
+
     /// Reads one request from JSON and checks every field.
     ///
     /// # Errors

@@ -323,3 +323,39 @@ proptest! {
         prop_assert!(record.status().is_settled() && rounds <= 2 + MAX_REVISIONS);
     }
 }
+
+#[test]
+fn the_form_of_a_kind_is_asked_of_models_and_not_of_ghosts_with_a_capability_of_their_own() {
+    let task = |parameters: Value| {
+        let prompt = json!({"prompt": "{\"name\": \"Ann\"}"});
+        let mut task =
+            json!({"task_type": "shout", "description": "Return the field \"name\".", "parameters": prompt});
+        for (name, value) in parameters.as_object().expect("an object") {
+            task["parameters"][name] = value.clone();
+        }
+        record(Some(Kind::JsonField), task)
+    };
+    assert!(!kinds(&task(json!({})), &answer("ANN!")).is_empty());
+    assert!(kinds(&task(json!({"capability": "shout"})), &answer("ANN!")).is_empty());
+    let schema = json!({"capability": "shout", "schema": {"type": "integer"}});
+    assert_eq!(kinds(&task(schema), &answer("ANN!")), ["schema"]);
+}
+
+#[test]
+fn a_ghost_with_a_capability_of_its_own_may_revise_twice() {
+    let task = json!({"task_type": "shout", "description": "Shout.", "parameters": {"capability": "shout"}});
+    let mut record = record(None, task);
+    let rejected = answer("");
+    let judgement = judge(&record, &rejected, Evaluation::Full);
+    let next = |record: &Record| follow(record, &rejected, &judgement, Help::default());
+    assert_eq!(next(&record), Next::Revise);
+    record.revisions = MAX_REVISIONS;
+    assert_eq!(next(&record), Next::Escalate);
+    record.decision.route = Route::Llm;
+    assert_eq!(next(&record), Next::GiveUp);
+    // The same is wrong again.
+    record.revisions = 1;
+    record.draft = Some(rejected.clone());
+    record.judgements.push(judgement.clone());
+    assert_eq!(next(&record), Next::GiveUp);
+}

@@ -28,6 +28,21 @@ pub(super) fn url(text: &str) -> Result<String, String> {
         })
 }
 
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let named = text.split('.').all(|part| {
+        !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+    });
+    if text.parse::<std::net::IpAddr>().is_ok() || named {
+        Ok(text.to_owned())
+    } else {
+        Err("an address or a name such as 127.0.0.1, ::1 or localhost, without a port".to_owned())
+    }
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    whole(text, 0..=65_535)
+}
+
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
