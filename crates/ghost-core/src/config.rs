@@ -51,7 +51,8 @@ settings! {
         /// A server with OpenAI's API (llama-server, Ollama, vLLM) that is the SLM instead of a model in the process;
         /// without a path, `/v1` is meant.
         endpoint: Option<String> = SLM_ENDPOINT, url, Unset "the model runs in the process";
-        /// The model's name at SLM_ENDPOINT; needed there, though llama-server takes any.
+        /// The model's name at SLM_ENDPOINT; needed there, though llama-server takes any. Without SLM_ENDPOINT, a model
+        /// that `ghost models pull` brought, by the name that it was pulled with.
         model: Option<String> = SLM_MODEL, text, Unset "a model in the process names itself";
         /// A GGUF file to run in the process; `model.toml` beside `model.gguf` tells what it can do.
         model_path: Option<PathBuf> = SLM_MODEL_PATH, path, Unset "the tiny model inside the program";
@@ -59,6 +60,14 @@ settings! {
         context_tokens: Option<u32> = SLM_CONTEXT_TOKENS, tokens, Unset "what the model was trained for, at most 8192";
         /// How many of the model's layers run on a GPU; it takes a build with GPU support.
         gpu_layers: u32 = SLM_GPU_LAYERS, layers, Is "0";
+    }
+
+    /// The hub: where `ghost models pull` gets model files from.
+    hub: Hub {
+        /// Where the hub is reached; a mirror has the same layout.
+        endpoint: String = HF_ENDPOINT, url, Is "https://huggingface.co";
+        /// The access token for models that need one. It is sent to HF_ENDPOINT and to nobody else.
+        token: Option<Secret> = HF_TOKEN, secret, Unset "no token is sent";
     }
 
     /// Who answers what.
