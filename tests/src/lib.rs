@@ -1,9 +1,10 @@
 //! What the tests of the whole share: a swarm in one process over a store in memory, with models that follow a script and
-//! a clock that a test can hold; servers that play a provider over real sockets; and the evaluation of the tiny SLM.
+//! a clock that a test can hold; servers that play a provider or a hub over real sockets; and the evaluation of the tiny SLM.
 
 pub mod claude_server;
 pub mod faults;
 pub mod gguf;
+pub mod hub_server;
 pub mod line;
 pub mod openai_server;
 pub mod scripted_server;

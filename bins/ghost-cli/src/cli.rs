@@ -57,7 +57,7 @@ pub(crate) enum Command {
     Cancel(cancel::Args),
     /// Show what was done, saved and spent
     Stats,
-    /// Show which models there are
+    /// Show which models there are, bring more, check them
     #[command(subcommand)]
     Models(models::Command),
     Gc(gc::Args),
@@ -83,6 +83,7 @@ Examples:
   ghost explain line-3-a1b2c3d4                      who answered it, why, at what cost
   ghost retry --all                                  after setting a key
   ghost ps --status failed --output jsonl | jq .error
+  ghost models pull phi-3-mini                       a larger local model, then SLM_MODEL=phi-3-mini
   ghost doctor                                       what is set, what is missing
 
 Without a key, simple tasks are answered by the built-in model; those that need Claude wait.

@@ -27,7 +27,7 @@ pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit>
         Command::Retry(args) => wait(retry::perform(&context()?, args)),
         Command::Cancel(args) => wait(cancel::perform(&context()?, args)),
         Command::Stats => wait(stats::perform(&context()?)),
-        Command::Models(command) => models::perform(&context()?, &command),
+        Command::Models(command) => wait(models::perform(&context()?, &command)),
         Command::Gc(args) => wait(gc::perform(&context()?, args)),
         Command::Doctor(args) => wait(doctor::perform(&context()?, args)),
         // A shell completes words whatever the settings are.

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::cli::Global;
 use crate::data_dir::DataDir;
 use crate::exit::misuse;
+use crate::hub;
 use crate::output::{Format, talk};
 use crate::progress::Pen;
 
@@ -41,11 +42,13 @@ impl Context {
                 flags.push((name.to_owned(), text.to_owned()));
             }
         }
-        let config = Config::load(Sources::of_process(flags)).map_err(|error| {
+        let mut config = Config::load(Sources::of_process(flags)).map_err(|error| {
             misuse(format!(
                 "the settings make no sense\n{error}\n`ghost doctor --help` tells where they come from"
             ))
         })?;
+        let warning = hub::resolve(&mut config);
+        config.warnings.extend(warning);
         // A person at a terminal wants to hear of trouble only, unless they say otherwise.
         let level = match global.verbose {
             0 if config.is_set("LOG_LEVEL") => config.service.log_level,

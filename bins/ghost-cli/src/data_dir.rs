@@ -1,7 +1,7 @@
 //! Where a swarm on this machine keeps what it knows, and whose turn it is to execute.
 //!
-//! `ghost.db` holds the tasks, `runs/` what each `ghost run` was started with, `models/` the built-in model. Any number
-//! of processes may look and submit; the one that holds the [`Lock`] executes. The kernel frees the lock when its
+//! `ghost.db` holds the tasks, `runs/` what each `ghost run` was started with, `models/` the built-in model and those that were pulled. Any
+//! number of processes may look and submit; the one that holds the [`Lock`] executes. The kernel frees the lock when its
 //! holder dies, however it dies.
 
 use std::fs::{self, File, TryLockError};
@@ -19,13 +19,7 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Opens the directory that was named, else the platform's own, and makes it where it is missing.
     pub(crate) fn open(named: Option<&Path>) -> anyhow::Result<Self> {
-        let root = match named {
-            Some(named) => named.to_owned(),
-            None => directories::ProjectDirs::from("", "", "ghost-swarm")
-                .context("this system names no home directory; say where to keep tasks with --data DIR")?
-                .data_dir()
-                .to_owned(),
-        };
+        let root = Self::locate(named)?;
         let unusable = || {
             format!("the data directory {} cannot be used; choose another with --data DIR", root.display())
         };
@@ -33,6 +27,17 @@ impl DataDir {
         // Absolute, so that it means the same to whoever reads it in a message later.
         let root = fs::canonicalize(&root).with_context(unusable)?;
         Ok(Self { root })
+    }
+
+    /// Where the directory is or would be.
+    pub(crate) fn locate(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+        Ok(match named {
+            Some(named) => named.to_owned(),
+            None => directories::ProjectDirs::from("", "", "ghost-swarm")
+                .context("this system names no home directory; say where to keep tasks with --data DIR")?
+                .data_dir()
+                .to_owned(),
+        })
     }
 
     /// The directory itself.
@@ -55,35 +60,33 @@ impl DataDir {
     /// Takes the right to execute, if nobody has it; `doing` tells others what for.
     pub(crate) fn lock(&self, doing: &str) -> anyhow::Result<Turn> {
         let path = self.root.join("lock");
-        let refused = || format!("the lock {} cannot be taken", path.display());
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(refused)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0).with_context(refused)?;
-                write!(file, "process {}, `{doing}`", std::process::id()).with_context(refused)?;
-                Ok(Turn::Ours(Lock { file }))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The name is a courtesy: where it cannot be read, the fact alone is told.
-                if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
-                    holder = "another process".to_owned();
-                }
-                Ok(Turn::Theirs(holder))
-            }
-            Err(TryLockError::Error(error)) => Err(error).with_context(refused),
+        turn(&path, doing).with_context(|| format!("the lock {} cannot be taken", path.display()))
+    }
+}
+
+/// Takes the lock that a file stands for, if nobody has it; `doing` tells others what for.
+pub(crate) fn turn(path: &Path, doing: &str) -> io::Result<Turn> {
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            write!(file, "process {}, `{doing}`", std::process::id())?;
+            Ok(Turn::Ours(Lock { file }))
         }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // The name is a courtesy: where it cannot be read, the fact alone is told.
+            if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+                holder = "another process".to_owned();
+            }
+            Ok(Turn::Theirs(holder))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
 /// What is asked and answered is nobody else's business on this machine.
-fn create(folder: &Path) -> io::Result<()> {
+pub(crate) fn create(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

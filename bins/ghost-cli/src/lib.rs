@@ -14,6 +14,7 @@ mod context;
 mod data_dir;
 mod engine;
 mod exit;
+mod hub;
 mod output;
 mod progress;
 mod rehearsal;

@@ -114,6 +114,15 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Bytes as people say them.
+pub(crate) fn bytes(number: u64) -> String {
+    let units = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(unit, _)| number >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", number as f64 / unit as f64),
+        None => format!("{number} B"),
+    }
+}
+
 /// Milliseconds as people say them.
 pub(crate) fn duration(ms: u64) -> String {
     match ms {
@@ -133,6 +142,12 @@ mod tests {
     fn money_shows_as_many_digits_as_it_takes_to_see_something() {
         let shown = [0, 7, -7, 12_345, 3_456_789].map(dollars);
         assert_eq!(shown, ["$0", "$0.000007", "-$0.000007", "$0.0123", "$3.46"]);
+    }
+
+    #[test]
+    fn bytes_are_said_in_their_largest_unit() {
+        let said = [0, 999, 1_000, 2_393_000_000, u64::MAX].map(bytes);
+        assert_eq!(said, ["0 B", "999 B", "1.0 kB", "2.4 GB", "18446744.1 TB"]);
     }
 
     #[test]

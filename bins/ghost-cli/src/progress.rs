@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::talk;
+use crate::output::{bytes, talk};
 use crate::summary::Summary;
 
 /// At least one line in this time, as long as anything changes.
@@ -22,14 +22,26 @@ pub(crate) enum Progress {
 }
 
 impl Progress {
-    /// Begins at nothing of `total`.
+    /// Begins at nothing of `total` tasks.
     pub(crate) fn new(total: u64) -> Self {
+        Self::with(total, "[{elapsed_precise}] {wide_bar} {pos}/{len}  {msg}")
+    }
+
+    /// Begins at nothing of `total` bytes.
+    pub(crate) fn of_bytes(total: u64) -> Self {
+        Self::with(
+            total,
+            "[{elapsed_precise}] {wide_bar} {decimal_bytes}/{decimal_total_bytes}  {msg} {eta} left",
+        )
+    }
+
+    fn with(total: u64, template: &str) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !io::stderr().is_terminal() || dumb {
             return Progress::Lines(Pace::new(Instant::now()));
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("[{elapsed_precise}] {wide_bar} {pos}/{len}  {msg}");
+        let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("a constant template that is valid").progress_chars("=> "));
         bar.enable_steady_tick(Duration::from_millis(250));
         *on_screen() = Some(bar.clone());
@@ -47,6 +59,22 @@ impl Progress {
             Progress::Lines(pace) => {
                 if pace.due(summary.settled(), total, Instant::now()) {
                     talk(format!("{}/{total} settled  {}", summary.settled(), routes(summary)));
+                }
+            }
+        }
+    }
+
+    /// Shows that so many bytes of `total` are `done`.
+    pub(crate) fn show_bytes(&mut self, at: u64, total: u64, done: &'static str) {
+        match self {
+            Progress::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(at);
+                bar.set_message(done);
+            }
+            Progress::Lines(pace) => {
+                if pace.due(at, total, Instant::now()) {
+                    talk(format!("{}/{} {done}", bytes(at), bytes(total)));
                 }
             }
         }
@@ -116,7 +144,7 @@ impl Pace {
     }
 
     fn due(&mut self, settled: u64, total: u64, now: Instant) -> bool {
-        let tenths = (settled * 10).checked_div(total).unwrap_or(0);
+        let tenths = settled.saturating_mul(10).checked_div(total).unwrap_or(0);
         let due = settled > self.settled && (tenths > self.tenths || now - self.last >= LINE_EVERY);
         if due {
             *self = Self { last: now, tenths, settled };

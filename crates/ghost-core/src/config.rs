@@ -51,7 +51,8 @@ settings! {
         /// A server with OpenAI's API (llama-server, Ollama, vLLM) that is the SLM instead of a model in the process;
         /// without a path, `/v1` is meant.
         endpoint: Option<String> = SLM_ENDPOINT, url, Unset "the model runs in the process";
-        /// The model's name at SLM_ENDPOINT; needed there, though llama-server takes any.
+        /// The model's name at SLM_ENDPOINT; needed there, though llama-server takes any. Without SLM_ENDPOINT, a model
+        /// that `ghost models pull` brought, by the name that it was pulled with.
         model: Option<String> = SLM_MODEL, text, Unset "a model in the process names itself";
         /// A GGUF file to run in the process; `model.toml` beside `model.gguf` tells what it can do.
         model_path: Option<PathBuf> = SLM_MODEL_PATH, path, Unset "the tiny model inside the program";
@@ -71,6 +72,14 @@ settings! {
         prefix_cache_mib: u64 = SLM_PREFIX_CACHE_MIB, mebibytes_or_none, Is "256";
         /// One answer at a time, so that the same request gets the same answer to the last bit.
         deterministic: bool = SLM_DETERMINISTIC, switch, Is "false";
+    }
+
+    /// The hub: where `ghost models pull` gets model files from.
+    hub: Hub {
+        /// Where the hub is reached; a mirror has the same layout.
+        endpoint: String = HF_ENDPOINT, url, Is "https://huggingface.co";
+        /// The access token for models that need one. It is sent to HF_ENDPOINT and to nobody else.
+        token: Option<Secret> = HF_TOKEN, secret, Unset "no token is sent";
     }
 
     /// Who answers what.

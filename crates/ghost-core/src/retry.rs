@@ -1,6 +1,12 @@
-//! When to try again, and how long to wait before: exponential backoff with jitter.
+//! When to try again, and how long to wait before: exponential backoff with jitter, or what a server asks for.
 
 use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+
+/// Longer waits than a server can mean are cut to this.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a caller may do after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +62,23 @@ impl Backoff {
     pub fn all_by_chance(&self, failures: u32, chance: &mut fastrand::Rng) -> Duration {
         self.ceiling(failures).mul_f64(chance.f64())
     }
+}
+
+/// How long a `Retry-After` header asks to wait, be it a number of seconds or a date; at most a day. None where it is
+/// neither.
+pub fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    seconds(text, 1.0).or_else(|| {
+        let until = DateTimeParser::new().parse_timestamp(text).ok()?;
+        let wait = until.as_millisecond().saturating_sub(now.as_millisecond());
+        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LONGEST_ASKED))
+    })
+}
+
+/// A number of units as a duration; none where it is no sensible number.
+pub(crate) fn seconds(text: &str, unit: f64) -> Option<Duration> {
+    let number: f64 = text.parse().ok()?;
+    (number.is_finite() && number >= 0.0)
+        .then(|| Duration::from_secs_f64((number * unit).min(LONGEST_ASKED.as_secs_f64())))
 }
 
 #[cfg(test)]

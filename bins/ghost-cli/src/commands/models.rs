@@ -1,5 +1,13 @@
-//! `ghost models`: which models there are, and what each is for.
+//! `ghost models`: which models there are, what each is for, and how more of them come here.
+//!
+//! [`pull`] brings one, [`verify`] reads those that were brought again; what both rest on is [`crate::hub`].
 
+pub(crate) mod pull;
+pub(crate) mod verify;
+
+use std::path::Path;
+
+use anyhow::Context as _;
 use ghost_core::config::{Config, LlmChoice, SlmChoice};
 use ghost_core::inference::Provider;
 use ghost_core::taskmaster::capability::Capability;
@@ -7,14 +15,17 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{self, table};
+use crate::hub::{CATALOGUE, FOLDER, Pin, Pins, Reference};
+use crate::output::{self, bytes, table};
 use crate::{engine, tiny};
 
 /// What to do with models
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// List the models that answer here, and the built-in one
+    /// List the models that answer here, those that were pulled, and the catalogue
     List,
+    Pull(pull::Args),
+    Verify(verify::Args),
 }
 
 /// One model.
@@ -27,11 +38,37 @@ struct Row {
     place: String,
     takes: String,
     capability: Option<Capability>,
+    /// What was pulled, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pulled: Option<Pulled>,
+    /// The name by which `ghost models pull` brings it, where it is not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_pull: Option<String>,
 }
 
-pub(crate) fn perform(context: &Context, command: &Command) -> anyhow::Result<Exit> {
-    let Command::List = command;
-    output::many(context.format(), &rows(&context.config)?, people)?;
+/// Where a model came from.
+#[derive(Debug, Serialize)]
+struct Pulled {
+    repository: String,
+    file: String,
+    revision: String,
+    #[serde(flatten)]
+    pin: Pin,
+}
+
+pub(crate) async fn perform(context: &Context, command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::List => list(context),
+        Command::Pull(args) => pull::perform(context, args).await,
+        Command::Verify(args) => verify::perform(context, args).await,
+    }
+}
+
+fn list(context: &Context) -> anyhow::Result<Exit> {
+    let models = context.data()?.folder(FOLDER).context("the folder of models cannot be made")?;
+    let mut rows = rows(&context.config)?;
+    add_pulled(&mut rows, &models, &Pins::read(&models)?)?;
+    output::many(context.format(), &rows, people)?;
     if context.config.llm.choice().is_none() {
         output::talk("no LLM: set ANTHROPIC_API_KEY, or OPENAI_API_BASE and LLM_MODEL");
     }
@@ -63,9 +100,46 @@ fn rows(config: &Config) -> anyhow::Result<Vec<Row>> {
             takes: engine::doubt(&engine::pricing(config)?, engine::model(&choice))
                 .map_or_else(|| "everything".to_owned(), |doubt| format!("everything; {doubt}")),
             capability: None,
+            pulled: None,
+            to_pull: None,
         });
     }
     Ok(rows)
+}
+
+/// Adds what was pulled, and what of the catalogue was not.
+fn add_pulled(rows: &mut Vec<Row>, models: &Path, pins: &Pins) -> anyhow::Result<()> {
+    for (reference, pin) in pins.iter() {
+        let path = models.join(reference.path());
+        if !path.is_file() {
+            continue;
+        }
+        let pulled = Some(Pulled {
+            repository: reference.repository().to_owned(),
+            file: reference.file().to_owned(),
+            revision: reference.revision().to_owned(),
+            pin: pin.clone(),
+        });
+        let place = path.display().to_string();
+        match rows.iter_mut().find(|row| row.used && row.place == place) {
+            Some(row) => row.pulled = pulled,
+            None => rows.push(Row { pulled, ..local(Capability::beside(&path)?, place, false) }),
+        }
+    }
+    for entry in CATALOGUE {
+        let reference = Reference::parse(entry.name, None)?;
+        let here = |row: &Row| {
+            row.pulled.as_ref().is_some_and(|pulled| {
+                (pulled.repository.as_str(), pulled.file.as_str()) == (entry.repository, entry.file)
+            })
+        };
+        if !rows.iter().any(here) {
+            let place = format!("not here; `ghost models pull {}` brings it", entry.name);
+            let row = local(Capability::general(reference.model()), place, false);
+            rows.push(Row { capability: None, to_pull: Some(entry.name.to_owned()), ..row });
+        }
+    }
+    Ok(())
 }
 
 fn local(capability: Capability, place: String, used: bool) -> Row {
@@ -82,6 +156,8 @@ fn local(capability: Capability, place: String, used: bool) -> Row {
         place,
         takes,
         capability: Some(capability),
+        pulled: None,
+        to_pull: None,
     }
 }
 
@@ -96,5 +172,15 @@ fn people(rows: &[Row]) -> String {
             row.takes.clone(),
         ]
     });
-    table(["MODEL", "AS", "USED", "WHERE", "TAKES"], cells)
+    let mut text = table(["MODEL", "AS", "USED", "WHERE", "TAKES"], cells);
+    let pulled: Vec<_> = rows.iter().filter_map(|row| row.pulled.as_ref()).collect();
+    if !pulled.is_empty() {
+        let cells = pulled.into_iter().map(|Pulled { repository, file, revision, pin }| {
+            let verified = pin.verified.map_or("never".to_owned(), |time| format!("{time:.0}"));
+            [format!("{repository}/{file}"), revision.clone(), bytes(pin.size), verified]
+        });
+        text.push('\n');
+        text.push_str(&table(["PULLED", "REVISION", "SIZE", "VERIFIED"], cells));
+    }
+    text
 }

@@ -3,5 +3,6 @@
 mod claude;
 mod crash;
 mod look;
+mod models;
 mod run;
 mod support;

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::HeaderMap;
 
 use crate::inference::Error;
+use crate::retry;
 
-/// Longer waits than a provider can mean are cut to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// More of what a provider says is not passed on, in characters.
 const MAX_MESSAGE: usize = 500;
 
@@ -89,27 +87,13 @@ struct Hints {
 impl Hints {
     fn read(headers: &HeaderMap, now: Timestamp) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let milliseconds = header("retry-after-ms").and_then(|text| seconds(text, 1e-3));
-        let retry_after = || {
-            let text = header("retry-after")?;
-            seconds(text, 1.0).or_else(|| {
-                let until = DateTimeParser::new().parse_timestamp(text).ok()?;
-                let wait = until.as_millisecond().saturating_sub(now.as_millisecond());
-                Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(MAX_RETRY_AFTER))
-            })
-        };
+        let milliseconds = header("retry-after-ms").and_then(|text| retry::seconds(text, 1e-3));
+        let retry_after = || retry::retry_after(header("retry-after")?, now);
         Self {
             retry_after: milliseconds.or_else(retry_after),
             should_retry: header("x-should-retry").and_then(|text| text.parse().ok()),
         }
     }
-}
-
-/// A number of units as a duration; none where it is no sensible number.
-fn seconds(text: &str, unit: f64) -> Option<Duration> {
-    let number: f64 = text.parse().ok()?;
-    (number.is_finite() && number >= 0.0)
-        .then(|| Duration::from_secs_f64((number * unit).min(MAX_RETRY_AFTER.as_secs_f64())))
 }
 
 #[cfg(test)]
@@ -144,7 +128,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after-ms", "soon"), ("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", "Wed, 25 Nov 2026 12:00:30 GMT")]), Some(Duration::from_secs(30)));
         assert_eq!(wait(&[("retry-after", "Wed, 25 Nov 2026 11:59:00 GMT")]), Some(Duration::ZERO));
-        assert_eq!(wait(&[("retry-after", "1e300")]), Some(MAX_RETRY_AFTER));
+        assert_eq!(wait(&[("retry-after", "1e300")]), Some(Duration::from_secs(86_400)));
         for nonsense in ["-1", "NaN", "inf", "tomorrow", ""] {
             assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
         }
