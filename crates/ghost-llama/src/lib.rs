@@ -28,11 +28,13 @@ mod plan;
 mod prefix;
 mod probe;
 mod prompt;
+mod raw;
 mod sampling;
 mod sequence;
 mod shapes;
 mod statistics;
 mod text;
+mod threads;
 mod vocabulary;
 
 pub use config::Config;
