@@ -67,7 +67,7 @@ settings! {
             Unset "what MAX_PROCESS_WORKERS leaves it; where that is unset too, all cores that the process may use";
         /// Memory in MiB for what the model in the process is reading and writing, of all answers together.
         kv_mib: Option<u64> = SLM_KV_MIB, mebibytes,
-            Unset "twice the size of the model, at least two contexts, at most 2048";
+            Unset "twice the size of the model, at least one and a half contexts, at most 2048";
         /// Memory in MiB for beginnings of prompts that come again; 0 remembers none.
         prefix_cache_mib: u64 = SLM_PREFIX_CACHE_MIB, mebibytes_or_none, Is "256";
         /// One answer at a time, so that the same request gets the same answer to the last bit.

@@ -21,10 +21,10 @@ pub struct Config {
     /// The most answers in the making at once. Default: 16; on CPUs more gain little.
     pub sequences: usize,
     /// Memory for what the model has read, in bytes, shared by all sequences. Default: as the layout decides, twice
-    /// the size of the weights, at least two contexts and at most 2 GiB.
+    /// the size of the weights, at least one and a half contexts and at most 2 GiB.
     pub kv_bytes: Option<u64>,
-    /// Memory for prompts that may come again, in bytes; never more than half of what the sequences have or one
-    /// context, and 0 to remember none. Default: 256 MiB.
+    /// Memory for prompts that may come again, in bytes; never more than a quarter of what the sequences have
+    /// (a context, where there is one sequence), and 0 to remember none. Default: 256 MiB.
     pub prefix_cache_bytes: u64,
     /// Requests that may wait while others are answered; more are refused as overload. Default: 32, a few seconds of
     /// work for a tiny model.

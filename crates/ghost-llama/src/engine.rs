@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use crate::raw::State;
 use ghost_core::inference::{self, Finish, Provider};
-use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use tokio::sync::mpsc;
@@ -21,23 +21,26 @@ use tracing::{debug, info, warn};
 use crate::context::{Context, Failure, Row};
 use crate::job::Job;
 use crate::layout::{Layout, Needs};
-use crate::plan::{Budget, Progress, plan};
+use crate::plan::{Budget, Progress, Share, plan};
 use crate::prefix::PrefixCache;
 use crate::prompt::Template;
 use crate::sequence::{Rules, Sequence};
 use crate::shapes::Shapes;
 use crate::statistics::{Counters, count};
+use crate::threads::{self, Threads};
 use crate::vocabulary::Vocabulary;
 use crate::{Config, Error, Facts, load};
 
 /// The most rows of a step: enough for a prompt to be read at full speed.
 const ROWS: usize = 512;
+/// The same for a tiny model.
+const ROWS_TINY: usize = 128;
 /// How long a step may take for the sake of prompts, where answers wait for it.
 const STALL: Duration = Duration::from_millis(150);
 /// The least rows of prompts in a step; fewer cost as much.
 const ROWS_MIN: usize = 16;
-/// How long the measuring of batch shapes may go on after its first round.
-const MEASURING: Duration = Duration::from_secs(1);
+/// How long the measuring of batch shapes may go on. A machine too busy for one round of it has other worries.
+const MEASURING: Duration = Duration::from_secs(3);
 /// Rounds of measuring; the fastest counts.
 const ROUNDS: usize = 3;
 /// Batches of so many rows are measured.
@@ -88,7 +91,8 @@ struct Engine<'m> {
     cell: u64,
     context: Context<'m>,
     shapes: Shapes,
-    cache: PrefixCache<LlamaToken, SeqState>,
+    cache: PrefixCache<LlamaToken, State>,
+    threads: Threads,
     /// The most rows of a step.
     rows: usize,
     /// Rows of prompts that are read in a second, as last seen.
@@ -113,7 +117,9 @@ impl<'m> Engine<'m> {
         let needs = Needs::of(model);
         let layout = Layout::new(config, needs);
         let threads = config.threads_for(model.n_params());
-        let rows = ROWS.min(layout.context_tokens).max(layout.sequences);
+        // The buffers of a batch grow with its rows; a tiny model reads as fast in small pieces.
+        let rows = if config.is_tiny(model.n_params()) { ROWS_TINY } else { ROWS };
+        let rows = rows.min(layout.context_tokens).max(layout.sequences);
         let mut context = Context::new(model, &layout, rows, threads)?;
         let stem = config.path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
         let name = stem.or_else(|| model.meta_val_str("general.name").ok()).unwrap_or_else(|| "model".into());
@@ -131,7 +137,7 @@ impl<'m> Engine<'m> {
         };
         // What is read in other pieces may differ in its last bits.
         let granted = if config.deterministic { 0 } else { config.prefix_cache_bytes };
-        let cells = (layout.cells_to_allocate() / 2).max(layout.context_tokens) as u64;
+        let cells = layout.cells_to_remember() as u64;
         Ok(Self {
             facts: Facts {
                 model: name,
@@ -146,6 +152,8 @@ impl<'m> Engine<'m> {
             cell: needs.cell,
             context,
             shapes,
+            // How threads share the work may change the last bits too.
+            threads: Threads::new(if config.deterministic { 1 } else { threads }),
             cache: PrefixCache::new(granted.min(cells * needs.cell)),
             rows,
             reading_pace: 0.0,
@@ -279,8 +287,9 @@ impl<'m> Engine<'m> {
             shares.iter().map(|share| self.running[share.sequence].sequence.job.clone()).collect()
         };
 
-        let begin = Instant::now();
+        let (begin, waited) = (Instant::now(), threads::waited());
         let result = self.context.decode(&rows, watched);
+        self.note_crowding(begin.elapsed(), waited);
         count(&self.counters.steps, 1);
         for filler in fillers {
             self.context.forget(filler, 0);
@@ -288,33 +297,37 @@ impl<'m> Engine<'m> {
         match result {
             Ok(()) => {
                 self.note_pace(reading, begin.elapsed());
-                let mut wanted = rows.iter().enumerate().filter(|(_, row)| row.wanted).map(|(at, _)| at);
-                let mut finished = Vec::new();
-                for share in shares {
-                    let end = share.from + share.count;
-                    let running = &mut self.running[share.sequence];
-                    running.sequence.has_read(end);
-                    if end < progress[share.sequence].known {
-                        continue;
-                    }
-                    if end == running.sequence.prompt().len() {
-                        self.remember(share.sequence);
-                    }
-                    let row = wanted.next().expect("a wanted row for each sequence that is read to its end");
-                    let logits = self.context.logits(row);
-                    let taken = self.running[share.sequence].sequence.take(logits, &self.rules.vocabulary);
-                    match taken {
-                        Ok(None) => {}
-                        Ok(Some(finish)) => finished.push((share.sequence, Ok(finish))),
-                        Err(error) => finished.push((share.sequence, Err(error))),
-                    }
-                }
-                finished.sort_by_key(|(at, _)| *at);
-                for (at, result) in finished.into_iter().rev() {
-                    self.retire(at, result);
-                }
+                self.take(&shares, &rows);
             }
-            Err(failure) => self.recover(failure, shares.iter().map(|share| (share.sequence, share.from))),
+            Err(failure) => self.recover(failure, &shares),
+        }
+    }
+
+    /// Goes on with the sequences of a batch that was decoded, and retires those that are complete.
+    fn take(&mut self, shares: &[Share], rows: &[Row]) {
+        let mut finished = Vec::new();
+        for share in shares {
+            let at = share.sequence;
+            let end = share.from + share.count;
+            let Running { slot, sequence } = &mut self.running[at];
+            sequence.has_read(end);
+            // Rows that fill the batch belong to other sequences.
+            let row = rows.iter().position(|row| row.sequence == *slot && row.wanted);
+            let Some(row) = row else { continue };
+            if end == sequence.prompt().len() {
+                self.remember(at);
+            }
+            let logits = self.context.logits(row);
+            match self.running[at].sequence.take(logits, &self.rules.vocabulary) {
+                Ok(None) => {}
+                Ok(Some(finish)) => finished.push((at, Ok(finish))),
+                Err(error) => finished.push((at, Err(error))),
+            }
+        }
+        // From the last to the first, so that places in the list stay what they are.
+        finished.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        for (at, result) in finished {
+            self.retire(at, result);
         }
     }
 
@@ -340,6 +353,15 @@ impl<'m> Engine<'m> {
         fillers
     }
 
+    /// Notes how much of a step this thread waited for a core, and has fewer threads decode where that is much.
+    fn note_crowding(&mut self, took: Duration, before: Option<Duration>) {
+        let waited = threads::waited().zip(before).map(|(after, before)| after.saturating_sub(before));
+        if let Some(threads) = waited.and_then(|waited| self.threads.note(took, waited)) {
+            debug!("decodes with {threads} threads from now on");
+            self.context.set_threads(threads);
+        }
+    }
+
     /// Notes how fast prompts are read, which says how much of them a step beside answers may take.
     fn note_pace(&mut self, reading: usize, took: Duration) {
         if reading < ROWS_MIN {
@@ -359,18 +381,17 @@ impl<'m> Engine<'m> {
             && self.cache.wants(prompt.len(), sequence.cached(), bytes)
             && let Some(state) = self.context.save(*slot)
         {
-            let bytes = bytes.max(state.byte_len() as u64);
+            let bytes = bytes.max(state.len() as u64);
             self.cache.insert(prompt, state, bytes);
         }
     }
 
     /// Brings context and sequences together again after a batch that failed.
-    fn recover(&mut self, failure: Failure, batch: impl Iterator<Item = (usize, usize)>) {
-        let batch: Vec<(usize, usize)> = batch.collect();
+    fn recover(&mut self, failure: Failure, batch: &[Share]) {
         let mut lost = Vec::new();
-        for &(at, from) in &batch {
-            if !self.context.forget(self.running[at].slot, from) {
-                lost.push(at);
+        for share in batch {
+            if !self.context.forget(self.running[share.sequence].slot, share.from) {
+                lost.push(share.sequence);
             }
         }
         match failure {
@@ -384,7 +405,7 @@ impl<'m> Engine<'m> {
                 lost.retain(|&at| at != youngest);
             }
             Failure::Broken(reason) => {
-                let mut batch: Vec<usize> = batch.into_iter().map(|(at, _)| at).collect();
+                let mut batch: Vec<usize> = batch.iter().map(|share| share.sequence).collect();
                 batch.sort_unstable();
                 for at in batch.into_iter().rev() {
                     self.retire(at, Err(inference::Error::Engine(reason.clone())));
@@ -439,9 +460,7 @@ fn measure(context: &mut Context, layout: &Layout, tokens: Vec<LlamaToken>) -> S
     for round in 0..=ROUNDS {
         // The first batch of all is slow for reasons of its own.
         let sizes = if round == 0 { most..=most } else { 1..=most };
-        if round > 1 && begin.elapsed() > MEASURING {
-            break;
-        }
+
         for size in sizes {
             let rows: Vec<Row> = (0..size)
                 .map(|at| {
@@ -449,6 +468,9 @@ fn measure(context: &mut Context, layout: &Layout, tokens: Vec<LlamaToken>) -> S
                     Row { token, position, sequence, wanted: true }
                 })
                 .collect();
+            if begin.elapsed() > MEASURING {
+                return if round > 1 { Shapes::measured(&times) } else { Shapes::assumed() };
+            }
             let start = Instant::now();
             if context.decode(&rows, Vec::new()).is_err() {
                 return Shapes::assumed();

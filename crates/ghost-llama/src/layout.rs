@@ -67,7 +67,7 @@ impl Layout {
         let wanted = config.context_for(needs.trained) as usize;
         let granted = config
             .kv_bytes
-            .unwrap_or_else(|| (2 * needs.weights).max(2 * wanted as u64 * needs.cell).min(MEMORY_CAP));
+            .unwrap_or_else(|| (2 * needs.weights).max(3 * wanted as u64 * needs.cell / 2).min(MEMORY_CAP));
         let cells = usize::try_from(granted / needs.cell).unwrap_or(usize::MAX).min(1 << 30);
         if sequences * wanted.next_multiple_of(BLOCK) <= cells {
             return Self { sequences, context_tokens: wanted, cells: sequences * wanted, together: false };
@@ -86,6 +86,12 @@ impl Layout {
         } else {
             self.context_tokens.next_multiple_of(BLOCK) * self.sequences
         }
+    }
+
+    /// How many cells the remembered prompts may have: a quarter of all, and where there is but one sequence, a context.
+    pub(crate) fn cells_to_remember(&self) -> usize {
+        let one = if self.sequences == 1 { self.context_tokens } else { 0 };
+        (self.cells_to_allocate() / 4).max(one)
     }
 
     /// How many sequences llama.cpp is to know: those of answers, and where cells are shared one that fills batches.

@@ -30,11 +30,13 @@ mod plan;
 mod prefix;
 mod probe;
 mod prompt;
+mod raw;
 mod sampling;
 mod sequence;
 mod shapes;
 mod statistics;
 mod text;
+mod threads;
 mod tokenizer;
 mod vocabulary;
 
