@@ -33,7 +33,8 @@ eval-slm: ## measure the tiny model on tasks that its training never saw (MODEL=
 	@scripts/install-tools
 	cargo run --release -p ghost-tests --bin eval-slm -- $(MODEL)
 
-bench: ## measure the broker and TaskMaster
+bench: ## measure the brokers and TaskMaster
+	@scripts/install-tools --tests
 	cargo bench -p ghost-core
 	cargo run --release -p ghost-core --example bench_taskmaster
 

@@ -141,10 +141,10 @@ impl Both {
                     self.held.push((one, other));
                 }
             }
-            Act::Cancel(which) => self.to_known(which, |_| Event::Cancel).await?,
-            Act::Charge(which) => self.to_known(which, |_| Event::Charge(vec![attempt()])).await?,
+            Act::Cancel(which) => self.one_known(which, |_| Event::Cancel).await?,
+            Act::Charge(which) => self.one_known(which, |_| Event::Charge(vec![attempt()])).await?,
             Act::Retry(which) => {
-                self.to_known(which, |record| Event::Retry(record.verdict.clone(), record.decision.clone()))
+                self.one_known(which, |record| Event::Retry(record.verdict.clone(), record.decision.clone()))
                     .await?;
             }
             Act::Reap => self.reap().await?,
@@ -208,7 +208,7 @@ impl Both {
         Ok(())
     }
 
-    async fn to_known(
+    async fn one_known(
         &mut self,
         which: usize,
         event: impl Fn(&Record) -> Event,
