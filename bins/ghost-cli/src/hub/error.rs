@@ -7,13 +7,14 @@ use std::time::Duration;
 use ghost_core::retry::Retry;
 
 use super::hash::Hash;
+use super::lock_file::Pin;
 use crate::output;
 
 /// Why a model is not here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// No answer, or not all of it.
-    #[error("the connection to {host} failed: {reason}; try again, and what has come is kept")]
+    #[error("the connection to {host} failed: {reason}")]
     Connection {
         /// With whom.
         host: String,
@@ -21,7 +22,7 @@ pub(crate) enum Error {
         reason: String,
     },
     /// Too many ask, or the server rests.
-    #[error("{host} has too much to do (HTTP {status}){}; try again later, and what has come is kept", asked(.wait))]
+    #[error("{host} has too much to do (HTTP {status}){}", asked(.wait))]
     Busy {
         /// Who.
         host: String,
@@ -31,7 +32,7 @@ pub(crate) enum Error {
         wait: Option<Duration>,
     },
     /// The server failed.
-    #[error("{host} failed (HTTP {status}); try again later, and what has come is kept")]
+    #[error("{host} failed (HTTP {status})")]
     Server {
         /// Who.
         host: String,
@@ -89,22 +90,17 @@ pub(crate) enum Error {
     },
     /// Another file than the one that was pinned.
     #[error(
-        "the hub has another file now: {lock} pins sha256 {pinned} ({pinned_size} bytes), the hub offers {offered} \
-         ({offered_size} bytes). If its owner published a new version and you want that, add --update; {}", older(.commit)
+        "the hub has another file now: {} pins sha256 {} ({} bytes), the hub offers {} ({} bytes). If its owner published a \
+         new version and you want that, add --update; {}", .lock.display(), .pinned.sha256, .pinned.size, .offered.sha256,
+        .offered.size, older(&.pinned.commit)
     )]
     Changed {
         /// The lock file.
         lock: PathBuf,
         /// What was pinned.
-        pinned: Hash,
-        /// In bytes.
-        pinned_size: u64,
+        pinned: Box<Pin>,
         /// What is offered.
-        offered: Hash,
-        /// In bytes.
-        offered_size: u64,
-        /// The commit at which the pinned file was published.
-        commit: Option<String>,
+        offered: Box<Pin>,
     },
     /// All of it came, but it is something else.
     #[error(

@@ -109,14 +109,8 @@ pub(crate) async fn pull(
             pin.commit = old.commit.or(pin.commit);
         }
         Some(old) if !order.update => {
-            return Err(Error::Changed {
-                lock: models.join(LOCK_FILE),
-                pinned: old.sha256,
-                pinned_size: old.size,
-                offered: pin.sha256,
-                offered_size: pin.size,
-                commit: old.commit,
-            });
+            let lock = models.join(LOCK_FILE);
+            return Err(Error::Changed { lock, pinned: Box::new(old), offered: Box::new(pin) });
         }
         _ => {}
     }

@@ -77,7 +77,7 @@ async fn an_interrupted_pull_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
+async fn a_pull_that_cannot_be_says_what_to_try() {
     let (place, hub) = place().await;
     for (words, said) in [
         (&["models", "pull", "../../etc/passwd.gguf"][..], "is no repository"),
@@ -91,5 +91,7 @@ async fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
     assert_eq!(hub.journal(), []);
     hub.script().refusals.push_back((404, Vec::new()));
     place.ghost(&["models", "pull", MODEL]).with_code(1).said("look for its exact name there");
+    hub.script().refusals.push_back((429, vec![("retry-after", "3600".to_owned())]));
+    place.ghost(&["models", "pull", MODEL]).with_code(1).said("now; try again later, what has come is kept");
     place.ghost(&["models", "verify"]).with_code(0).said("no model was pulled");
 }

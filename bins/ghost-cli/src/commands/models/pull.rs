@@ -1,6 +1,7 @@
 //! `ghost models pull`: brings a model from the hub and says how to use it.
 
 use anyhow::Context as _;
+use ghost_core::retry::Retry;
 use ghost_service::shutdown;
 
 use crate::context::Context;
@@ -14,8 +15,8 @@ use crate::progress::Progress;
 ///   ghost models pull phi-3-mini
 ///   ghost models pull OWNER/REPO/FILE.gguf --revision v1.0
 ///
-/// What the hub says of its size and SHA-256 is pinned in models.lock and checked ever after. HF_TOKEN is for models that
-/// need an account, HF_ENDPOINT for a mirror.
+/// What the hub says of its size and SHA-256 is pinned in models.lock and checked ever after.
+/// HF_TOKEN is for models that need an account, HF_ENDPOINT for a mirror.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -47,8 +48,11 @@ pub(crate) async fn perform(context: &Context, args: &Args) -> anyhow::Result<Ex
         talk("interrupted; the same command goes on where this one was");
         return Ok(Exit::Interrupted);
     };
-    let Pulled { path, pin, was_here } =
-        pulled.with_context(|| format!("{} cannot be pulled", order.reference))?;
+    let Pulled { path, pin, was_here } = pulled.map_err(|error| {
+        let next =
+            if error.retry() == Retry::Never { "" } else { " now; try again later, what has come is kept" };
+        anyhow::Error::from(error).context(format!("{} cannot be pulled{next}", order.reference))
+    })?;
     let how = if was_here { "was here already, and is right" } else { "is here" };
     talk(format!(
         "{} {how}: {}, sha256 {}, pinned in {LOCK_FILE}",
