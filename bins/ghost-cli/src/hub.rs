@@ -1,6 +1,6 @@
 //! Models from a hub: pulled once, pinned by what the hub said of them, checked ever after.
 //!
-//! [`reference`] says what a model is called and where its file lies, [`catalogue`] has short names for a few,
+//! [`mod@reference`] says what a model is called and where its file lies, [`catalogue`] has short names for a few,
 //! [`lock_file`] remembers size and SHA-256 of each, [`remote`] speaks with the hub, [`part`] is the file in the making,
 //! and [`mod@pull`] is the way of a model from its name to its file. No size and no hash stands in the program: both come
 //! from the hub's first answer.
