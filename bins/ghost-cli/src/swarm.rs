@@ -58,8 +58,7 @@ fn orchestrator(
     broker: Arc<dyn Broker>,
     available: Available,
 ) -> anyhow::Result<Orchestrator> {
-    let routing = &context.config.routing;
-    let thresholds = Thresholds::new(routing.simple_threshold, routing.complex_threshold)?;
+    let thresholds = thresholds(context)?;
     let config = ghost_orchestrator::Config {
         max_wait: context.config.broker.max_wait,
         lease: context.config.broker.lease,
@@ -68,6 +67,11 @@ fn orchestrator(
     let deps =
         ghost_orchestrator::Deps { broker, taskmaster: Arc::new(TaskMaster::new(thresholds)), available };
     Ok(Orchestrator::build(config, deps))
+}
+
+fn thresholds(context: &Context) -> anyhow::Result<Thresholds> {
+    let routing = &context.config.routing;
+    Ok(Thresholds::new(routing.simple_threshold, routing.complex_threshold)?)
 }
 
 /// The services, running.
@@ -112,6 +116,7 @@ impl Swarm {
                 max_load: engine::at_once(&context.config),
                 lease,
                 drain: DRAIN,
+                thresholds: thresholds(context)?,
                 ..ghost_worker::Config::default()
             },
             ghost_worker::Deps { broker: broker.clone(), engine: models.engine.clone() },
