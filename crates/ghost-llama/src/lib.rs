@@ -18,6 +18,7 @@ mod constraint;
 pub mod embed;
 mod engine;
 mod error;
+mod examine;
 mod hardware;
 mod load;
 mod log;
@@ -30,6 +31,7 @@ mod vocabulary;
 pub use config::Config;
 pub use embed::{EmbedConfig, Embedder};
 pub use error::Error;
+pub use examine::examine;
 pub use hardware::has_gpu;
 
 use engine::{Event, Job};
