@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use ghost_core::config::{Config, LlmChoice, SlmChoice};
 use ghost_core::executor::{Executor, ExecutorConfig, Place};
 use ghost_core::inference::claude::{self, Claude};
@@ -88,6 +88,9 @@ pub(crate) fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
             (None, None)
         }
     };
+    if let Some(doubt) = gpu_doubt(config)? {
+        talk(format!("warning: {doubt}"));
+    }
     if let Some(choice) = config.llm.choice()
         && let Some(doubt) = doubt(&pricing, model(&choice))
     {
@@ -107,6 +110,24 @@ pub(crate) fn rehearsal(config: &Config) -> anyhow::Result<Loaded> {
     let llm: Arc<dyn Backend> = Arc::new(Rehearsal::new(Provider::Llm, model));
     let engine = Engine::build(hybrid_config(config), slm, Some(llm), pricing(config)?);
     Ok(Loaded { engine: Arc::new(engine), _place: None })
+}
+
+/// Why a file cannot be the local model, looked at without loading it; none where it seems sound.
+pub(crate) fn fault(path: &Path) -> Option<String> {
+    ghost_llama::examine(path).err().map(|error| format!("{:#}", anyhow::Error::from(error)))
+}
+
+/// What to say of layers that should be on a GPU; none where they are, or none are asked for.
+pub(crate) fn gpu_doubt(config: &Config) -> anyhow::Result<Option<String>> {
+    let in_process = matches!(config.slm.choice(), SlmChoice::File(_) | SlmChoice::Embedded);
+    let layers = config.slm.gpu_layers;
+    if layers == 0 || !in_process || ghost_llama::has_gpu()? {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "SLM_GPU_LAYERS={layers} does nothing: this build has no GPU support, or no GPU is there; build with \
+         --features cuda, vulkan or metal, or leave it unset"
+    )))
 }
 
 /// The name of the model that a choice asks.
@@ -174,7 +195,12 @@ pub(crate) fn slm(
             let config = openai_compatible::Config::new(Provider::Slm, url, model);
             (Arc::new(OpenAiCompatible::build(config)?) as Arc<dyn Backend>, None)
         }
-        SlmChoice::File(path) => llama(config, path, executor)?,
+        SlmChoice::File(path) => llama(config, path, executor).map_err(|error| {
+            anyhow!(
+                "{error:#}; download it again or name another with SLM_MODEL_PATH, or leave that \
+                                      unset for the built-in model"
+            )
+        })?,
         SlmChoice::Embedded => {
             let path =
                 tiny::file(data).context("the built-in model cannot be written to the data directory")?;

@@ -18,7 +18,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is something else.
-    #[error("{} is not a GGUF file; download the model again or name another with SLM_MODEL_PATH", .0.display())]
+    #[error("{} is not a GGUF file", .0.display())]
     NotGguf(PathBuf),
     /// llama.cpp refuses the file: it is cut off, corrupt, or of an architecture that this llama.cpp does not know.
     #[error("llama.cpp cannot load {}: {reason}", .path.display())]

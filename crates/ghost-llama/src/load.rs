@@ -36,7 +36,7 @@ pub(crate) fn model(config: &Config) -> Result<LlamaModel, Error> {
 }
 
 /// Says in words what llama.cpp would not: that the file cannot be read, or is something else.
-fn look_at(path: &Path) -> Result<(), Error> {
+pub(crate) fn look_at(path: &Path) -> Result<(), Error> {
     let unreadable = |source| Error::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(unreadable)?;
     if file.metadata().map_err(unreadable)?.is_dir() {

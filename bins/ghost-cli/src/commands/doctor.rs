@@ -122,8 +122,20 @@ async fn local_model(config: &Config, data: &DataDir, checks: &mut Vec<Check>) {
         }
         SlmChoice::File(_) | SlmChoice::Embedded => {
             look(checks, what, first_word(config, data).await.map(|words| (words, ())));
+            if config.slm.gpu_layers > 0 {
+                checks.push(gpu(config));
+            }
         }
     }
+}
+
+fn gpu(config: &Config) -> Check {
+    let (health, finding) = match engine::gpu_doubt(config) {
+        Ok(None) => (Health::Good, format!("takes up to {} layers", config.slm.gpu_layers)),
+        Ok(Some(doubt)) => (Health::Doubtful, doubt),
+        Err(error) => (Health::Bad, format!("{error:#}")),
+    };
+    Check { what: "GPU", health, finding }
 }
 
 async fn first_word(config: &Config, data: &DataDir) -> anyhow::Result<String> {

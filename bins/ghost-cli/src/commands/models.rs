@@ -84,8 +84,10 @@ fn rows(config: &Config) -> anyhow::Result<Vec<Row>> {
     if let Some(capability) = engine::capability(config)? {
         let place = match choice {
             SlmChoice::Endpoint { url, .. } => url.to_owned(),
-            SlmChoice::File(path) if path.is_file() => path.display().to_string(),
-            SlmChoice::File(path) => format!("{} (there is no such file)", path.display()),
+            SlmChoice::File(path) => match engine::fault(path) {
+                None => path.display().to_string(),
+                Some(fault) => format!("{} (does not load: {fault})", path.display()),
+            },
             SlmChoice::Embedded | SlmChoice::None => "built in".to_owned(),
         };
         rows.push(local(capability, place, true));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::claude::Claude;
-use crate::support::{Place, all_ids, ids, results};
+use crate::support::{Place, all_ids, faulty_models, ids, results};
 
 /// Two tasks that Claude has answered.
 fn answered() -> (Place, Claude) {
@@ -85,10 +85,19 @@ fn the_doctor_says_what_is_missing_and_where_settings_come_from() {
         told.contains("ANTHROPIC_API_KEY") && !told.contains("sk-secret"),
         "a key is never shown:\n{told}"
     );
-    let corrupt = place.write("corrupt.gguf", "GGUF, it says").display().to_string();
-    let place = place.with("SLM_PROVIDER", "llama_cpp").with("SLM_MODEL_PATH", &corrupt);
-    let told = place.ghost(&["doctor"]).with_code(1).stdout;
-    assert!(told.contains("BAD  local model"), "{told}");
+}
+
+#[test]
+fn a_model_that_does_not_load_is_told_with_the_next_step() {
+    let place = Place::new().with("SLM_PROVIDER", "llama_cpp");
+    for (path, fault) in faulty_models(&place) {
+        let set = format!("SLM_MODEL_PATH={}", path.display());
+        let told = place.ghost(&["doctor", "--set", &set]).with_code(1).stdout;
+        assert!(told.contains("BAD  local model") && told.contains(fault), "{told}");
+        assert!(told.contains("name another with SLM_MODEL_PATH"), "{told}");
+        let listed = place.ghost(&["models", "list", "--output", "json", "--set", &set]).with_code(0).stdout;
+        assert!(listed.contains("does not load") && listed.contains(fault), "{listed}");
+    }
 }
 
 #[test]

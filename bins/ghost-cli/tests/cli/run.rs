@@ -1,7 +1,7 @@
 //! `ghost run` as its users meet it: what it reads, where its results go, how it ends.
 
 use crate::claude::Claude;
-use crate::support::{Ended, Place, all_ids, ids, results};
+use crate::support::{Ended, Place, all_ids, faulty_models, ids, results};
 use serde_json::{Value, json};
 
 #[test]
@@ -114,16 +114,24 @@ fn a_model_that_does_not_load_is_a_warning_and_the_llm_takes_everything() {
     let claude = Claude::open();
     let place = Place::new().with_claude(&claude).with("SLM_PROVIDER", "llama_cpp");
     place.tasks(1);
-    let missing = place.path("missing.gguf").display().to_string();
-    let corrupt = place.write("corrupt.gguf", "GGUF, it says, but it is not").display().to_string();
-    for path in [missing, corrupt] {
-        let set = format!("SLM_MODEL_PATH={path}");
+    for (path, fault) in faulty_models(&place) {
+        let set = format!("SLM_MODEL_PATH={}", path.display());
         place
             .ghost(&["run", "tasks.jsonl", "--set", &set])
             .with_code(0)
             .said("warning: the local model does not load, so the LLM takes everything")
+            .said(fault)
+            .said("name another with SLM_MODEL_PATH")
             .said("answered by the LLM 1");
     }
+}
+
+#[test]
+fn layers_for_a_gpu_that_is_not_there_are_a_warning() {
+    let place = Place::new().with("SLM_PROVIDER", "llama_cpp").with("SLM_GPU_LAYERS", "7");
+    place.tasks(1);
+    place.ghost(&["run", "tasks.jsonl"]).said("warning: SLM_GPU_LAYERS=7 does nothing");
+    assert!(place.ghost(&["doctor"]).with_code(0).stdout.contains("look GPU"));
 }
 
 #[test]

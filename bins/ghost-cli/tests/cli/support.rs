@@ -86,6 +86,29 @@ impl Place {
     }
 }
 
+/// Files that are no model, or none for us, each with what is said of it.
+pub(crate) fn faulty_models(place: &Place) -> Vec<(PathBuf, &'static str)> {
+    let tiny = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/ghost-tiny.gguf"))
+        .expect("the built-in model");
+    // Another word of the same length in the place of the first one.
+    let changed = |from: &[u8], to: &[u8]| {
+        let at = tiny.windows(from.len()).position(|part| part == from).expect("the model holds it");
+        let mut bytes = tiny.clone();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        bytes
+    };
+    vec![
+        (place.path("missing.gguf"), "cannot read the model"),
+        (place.write("page.gguf", "<html>not found</html>"), "is not a GGUF file"),
+        (place.write("short.gguf", &tiny[..tiny.len() / 2]), "not within the file bounds"),
+        (place.write("unknown.gguf", changed(b"llama", b"qwert")), "unknown model architecture"),
+        (
+            place.write("mute.gguf", changed(b"tokenizer.chat_template", b"tokenizer.chat_tempLATE")),
+            "no chat template",
+        ),
+    ]
+}
+
 /// The results that a text holds.
 pub(crate) fn results(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
