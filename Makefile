@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny eval-slm bench
+.PHONY: help run test lint deny eval-slm bench llama-reference
 
 FILE ?= examples/tasks.jsonl
 # Where a tool goes that only checks need; git ignores it.
@@ -37,6 +37,10 @@ bench: ## measure the brokers and TaskMaster
 	@scripts/install-tools --tests
 	cargo bench -p ghost-core
 	cargo run --release -p ghost-core --example bench_taskmaster
+
+llama-reference: ## build llama-batched-bench and llama-server, to measure beside them
+	@scripts/install-tools
+	@scripts/llama-reference
 
 # The documentation is for readers of the code: it holds private items too, and a file's story may link to them.
 lint: ## check formatting, clippy and the documentation
