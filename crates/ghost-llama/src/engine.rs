@@ -121,8 +121,7 @@ impl<'m> Engine<'m> {
         let rows = if config.is_tiny(model.n_params()) { ROWS_TINY } else { ROWS };
         let rows = rows.min(layout.context_tokens).max(layout.sequences);
         let mut context = Context::new(model, &layout, rows, threads)?;
-        let stem = config.path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
-        let name = stem.or_else(|| model.meta_val_str("general.name").ok()).unwrap_or_else(|| "model".into());
+        let name = load::name(&config.path, model);
         let rules = Rules {
             model: name.clone(),
             template,

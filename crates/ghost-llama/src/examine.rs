@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use crate::prompt::Template;
-use crate::{Error, load, log, tokenizer};
+use crate::{Error, load};
 
 /// Reads a model's description and vocabulary and leaves its weights alone: milliseconds where loading takes seconds.
 /// It finds a file that is missing, something else, cut off, of an architecture that this llama.cpp does not know, or
@@ -15,13 +14,7 @@ use crate::{Error, load, log, tokenizer};
 /// # Errors
 /// What [`Llama::load`](crate::Llama::load) would say of the file.
 pub fn examine(path: &Path) -> Result<(), Error> {
-    load::look_at(path)?;
-    let refused = |reason| Error::Load { path: path.to_owned(), reason };
-    log::take_complaint();
-    let params = LlamaModelParams::default().with_vocab_only(true);
-    let model = LlamaModel::load_from_file(load::backend()?, path, &params)
-        .map_err(|error| refused(log::take_complaint().unwrap_or_else(|| error.to_string())))?;
-    tokenizer::check(&model).map_err(refused)?;
+    let model = load::open(path, &LlamaModelParams::default().with_vocab_only(true))?;
     match Template::of(&model) {
         Ok(_) => Ok(()),
         Err(reason) => Err(Error::Template { path: path.to_owned(), reason }),

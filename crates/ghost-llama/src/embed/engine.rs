@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use super::{EmbedConfig, EmbedFacts, Embedding, Embeddings, Pooling, SEQUENCES, TooLong, batches, nothing};
-use crate::{Error, load, log, tokenizer};
+use crate::{Error, load, log};
 
 /// The most tokens of a text that are taken unasked.
 const TEXT_CAP: u32 = 1024;
@@ -87,7 +87,6 @@ struct Engine<'m> {
 impl<'m> Engine<'m> {
     fn new(config: &EmbedConfig, model: &'m LlamaModel) -> Result<Self, Error> {
         let unfit = |reason: String| Error::Load { path: config.path.clone(), reason };
-        tokenizer::check(model).map_err(unfit)?;
         let said = model.meta_val_str("general.architecture").unwrap_or_default();
         if said == "t5" {
             // Its decoder expects what an encoder has read, and llama.cpp asserts that.
@@ -126,11 +125,9 @@ impl<'m> Engine<'m> {
             .new_context(load::backend()?, params)
             .map_err(|error| Error::Start(log::take_complaint().unwrap_or_else(|| error.to_string())))?;
         let budget = context.n_batch().min(context.n_ubatch()) as usize;
-        let stem = config.path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
-        let name = stem.or_else(|| model.meta_val_str("general.name").ok()).unwrap_or_else(|| "model".into());
         Ok(Self {
             facts: EmbedFacts {
-                model: name,
+                model: load::name(&config.path, model),
                 parameters: model.n_params(),
                 dimensions: usize::try_from(model.n_embd_out()).unwrap_or(0),
                 context_tokens: budget.min(limit as usize),

@@ -209,6 +209,9 @@ fn a_model_that_cannot_embed_is_refused_in_words() {
     // SentencePiece without a token for each byte, over which llama.cpp would end the process.
     let (_folder, path) = write(&random_bert::bytes(None, "llama"));
     assert!(load_error(&path).contains("no token for the byte 0x00"), "{}", load_error(&path));
+    // Nor is it one that answers.
+    let refused = Llama::load(Config::new(&path)).expect_err("no model").to_string();
+    assert!(refused.contains("no token for the byte 0x00"), "{refused}");
     let whole = random_bert::bytes(None, "bert");
     let (_folder, path) = write(&whole[..whole.len() / 2]);
     assert!(load_error(&path).contains("cannot load"), "{}", load_error(&path));
