@@ -11,14 +11,13 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use ghost_core::inference::{self, Provider, Usage};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::{Config, Error, STACK};
+use crate::owner::Owner;
+use crate::{Config, Error};
 use engine::Job;
 
 mod engine;
@@ -131,9 +130,7 @@ pub struct EmbedFacts {
 #[derive(Debug)]
 pub struct Embedder {
     facts: EmbedFacts,
-    /// Taken when the handle is dropped, which ends the thread.
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    owner: Owner<Job>,
     /// The milliseconds that the last request took.
     pace: Arc<AtomicU64>,
 }
@@ -146,19 +143,13 @@ impl Embedder {
     /// [`Error`] says what is wrong with the file or the configuration.
     pub fn load(config: EmbedConfig) -> Result<Self, Error> {
         config.load().check()?;
-        let (jobs, queue) = mpsc::channel(config.queue);
-        let (ready, loaded) = std::sync::mpsc::sync_channel(1);
         let pace = Arc::new(AtomicU64::new(0));
-        let thread = thread::Builder::new()
-            .name("embedder".into())
-            .stack_size(STACK)
-            .spawn({
-                let pace = pace.clone();
-                move || engine::run(&config, &ready, queue, &pace)
-            })
-            .map_err(|error| Error::Start(error.to_string()))?;
-        let facts = loaded.recv().map_err(|_| Error::Start("its thread ended while loading".into()))??;
-        Ok(Self { facts, jobs: Some(jobs), thread: Some(thread), pace })
+        let shared = pace.clone();
+        let (owner, facts) =
+            Owner::start("embedder", "embedding model", config.queue, move |ready, jobs| {
+                engine::run(&config, ready, jobs, &shared);
+            })?;
+        Ok(Self { facts, owner, pace })
     }
 
     /// What was loaded.
@@ -176,25 +167,8 @@ impl Embedder {
     pub async fn embed(&self, texts: &[String], too_long: TooLong) -> Result<Embeddings, inference::Error> {
         check(texts)?;
         let (reply, answer) = oneshot::channel();
-        let jobs = self.jobs.as_ref().expect("only dropping takes it");
-        jobs.try_send(Job { texts: texts.to_vec(), too_long, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => inference::Error::Overloaded {
-                provider: Provider::Slm.name().into(),
-                retry_after: Some(Duration::from_millis(self.pace.load(Ordering::Relaxed).clamp(50, 30_000))),
-            },
-            mpsc::error::TrySendError::Closed(_) => gone(),
-        })?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-}
-
-impl Drop for Embedder {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing more to say.
-            let _ = thread.join();
-        }
+        self.owner.submit(Job { texts: texts.to_vec(), too_long, reply }, &self.pace)?;
+        answer.await.unwrap_or_else(|_| Err(self.owner.gone()))
     }
 }
 
@@ -240,10 +214,6 @@ fn invalid(message: String) -> inference::Error {
 
 fn nothing(number: usize) -> inference::Error {
     invalid(format!("text {number} holds nothing to embed"))
-}
-
-fn gone() -> inference::Error {
-    inference::Error::Unavailable("the thread of the embedding model has ended; see the log".into())
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@
 //! Ghost Swarm is behind this crate.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use ghost_core::inference::{self, Backend, Completion, Deltas, Provider, Request};
@@ -27,6 +25,7 @@ mod job;
 mod layout;
 mod load;
 mod log;
+mod owner;
 mod plan;
 mod prefix;
 mod probe;
@@ -51,18 +50,14 @@ pub use statistics::Statistics;
 
 use engine::Group;
 use job::{Event, Job, Work};
+use owner::Owner;
 use statistics::Counters;
-
-/// What the thread's stack holds: llama.cpp builds its graphs on it, and grammars are read there.
-const STACK: usize = 16 << 20;
 
 /// A loaded model. Dropped, it ends the answer in the making and waits for its thread.
 #[derive(Debug)]
 pub struct Llama {
     facts: Facts,
-    /// Taken when the handle is dropped, which ends the thread.
-    jobs: Option<mpsc::Sender<Group>>,
-    thread: Option<JoinHandle<()>>,
+    owner: Owner<Group>,
     counters: Arc<Counters>,
 }
 
@@ -91,19 +86,12 @@ impl Llama {
     /// [`Error`] says what is wrong with the file or the configuration.
     pub fn load(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let (jobs, queue) = mpsc::channel(config.queue);
-        let (ready, loaded) = std::sync::mpsc::sync_channel(1);
         let counters = Arc::new(Counters::default());
-        let thread = thread::Builder::new()
-            .name("llama".into())
-            .stack_size(STACK)
-            .spawn({
-                let counters = counters.clone();
-                move || engine::run(&config, &ready, queue, counters)
-            })
-            .map_err(|error| Error::Start(error.to_string()))?;
-        let facts = loaded.recv().map_err(|_| Error::Start("its thread ended while loading".into()))??;
-        Ok(Self { facts, jobs: Some(jobs), thread: Some(thread), counters })
+        let shared = counters.clone();
+        let (owner, facts) = Owner::start("llama", "local model", config.queue, move |ready, groups| {
+            engine::run(&config, ready, groups, shared);
+        })?;
+        Ok(Self { facts, owner, counters })
     }
 
     /// What was loaded.
@@ -113,25 +101,12 @@ impl Llama {
 
     /// What it has done since it was loaded.
     pub fn statistics(&self) -> Statistics {
-        let jobs = self.jobs();
-        self.counters.read(jobs.max_capacity() - jobs.capacity())
-    }
-
-    fn jobs(&self) -> &mpsc::Sender<Group> {
-        self.jobs.as_ref().expect("only dropping takes it")
+        self.counters.read(self.owner.queued())
     }
 
     fn submit(&self, group: Group) -> Result<(), inference::Error> {
-        self.jobs().try_send(group).map_err(|refused| match refused {
-            // One place becomes free when one of the answers in the making is done.
-            mpsc::error::TrySendError::Full(_) => inference::Error::Overloaded {
-                provider: Provider::Slm.name().into(),
-                retry_after: Some(Duration::from_millis(
-                    self.counters.pace.load(Ordering::Relaxed).clamp(50, 30_000),
-                )),
-            },
-            mpsc::error::TrySendError::Closed(_) => gone(),
-        })
+        // One place becomes free when one of the answers in the making is done.
+        self.owner.submit(group, &self.counters.pace)
     }
 }
 
@@ -158,7 +133,7 @@ impl Backend for Llama {
             let deadline = Instant::now().checked_add(timeout);
             let work = Work::Request { request: Box::new(request), streams: deltas.is_some(), deadline };
             self.submit(vec![Job { work, events }])?;
-            follow(reports, deltas).await
+            follow(reports, deltas).await.unwrap_or_else(|| Err(self.owner.gone()))
         };
         tokio::select! {
             biased;
@@ -170,35 +145,23 @@ impl Backend for Llama {
     }
 }
 
-/// Passes text on until the end. A reader that is gone ends the answer.
+/// Passes text on until the end, if there is one. A reader that is gone ends the answer.
 async fn follow(
     mut reports: mpsc::UnboundedReceiver<Event>,
     deltas: Option<Deltas>,
-) -> Result<Completion, inference::Error> {
+) -> Option<Result<Completion, inference::Error>> {
     while let Some(event) = reports.recv().await {
         match (event, &deltas) {
-            (Event::End(_, result), _) => return result,
+            (Event::End(_, result), _) => return Some(result),
             (Event::Delta(text), Some(deltas)) => {
-                deltas.send(text).await.map_err(|_| inference::Error::Cancelled)?;
+                if deltas.send(text).await.is_err() {
+                    return Some(Err(inference::Error::Cancelled));
+                }
             }
             (Event::Delta(_), None) | (Event::Read(_), _) => {}
         }
     }
-    Err(gone())
-}
-
-fn gone() -> inference::Error {
-    inference::Error::Unavailable("the thread of the local model has ended; see the log".into())
-}
-
-impl Drop for Llama {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing more to say.
-            let _ = thread.join();
-        }
-    }
+    None
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use ghost_core::inference::{Finish, Message, Retry, Role, Sampling, Shape};
 use serde_json::{Value, json};
@@ -349,10 +350,10 @@ async fn a_request_withdrawn_before_it_begins_is_not_begun() {
 
 /// A handle whose thread never takes a job.
 fn stuck(queue: usize) -> (Llama, mpsc::Receiver<Group>) {
-    let (jobs, waiting) = mpsc::channel(queue);
+    let (owner, waiting) = Owner::idle("local model", queue);
     let facts =
         Facts { model: "stuck".into(), parameters: 0, context_tokens: 0, sequences: 1, cells: 0, threads: 0 };
-    (Llama { facts, jobs: Some(jobs), thread: None, counters: Arc::default() }, waiting)
+    (Llama { facts, owner, counters: Arc::default() }, waiting)
 }
 
 #[tokio::test]
@@ -456,9 +457,9 @@ fn the_facts_are_the_models() {
 async fn a_dropped_handle_ends_its_thread() {
     let (_folder, path) = RandomModel { seed: 9, ..RandomModel::default() }.write();
     let llama = Llama::load(Config::new(path)).expect("a model");
-    let thread = llama.thread.as_ref().expect("a thread").thread().id();
+    let thread = llama.owner.thread_id().expect("a thread");
     let abandoned = llama.generate(Request::new("abandoned"), None);
     drop(abandoned);
     drop(llama);
-    assert_ne!(thread, thread::current().id());
+    assert_ne!(thread, std::thread::current().id());
 }

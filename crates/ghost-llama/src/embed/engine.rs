@@ -26,6 +26,7 @@ const TEXT_CAP: u32 = 1024;
 const BATCH_MIN: u32 = 512;
 
 /// A request on its way to the thread.
+#[derive(Debug)]
 pub(super) struct Job {
     pub(super) texts: Vec<String>,
     pub(super) too_long: TooLong,

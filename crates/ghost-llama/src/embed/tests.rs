@@ -1,9 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use ghost_core::inference::{Backend as _, Request, Shape};
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::Llama;
@@ -236,9 +238,8 @@ async fn a_model_that_answers_and_one_that_embeds_work_side_by_side_on_one_file(
 
 /// A handle whose thread never takes a job.
 fn stuck() -> (Embedder, mpsc::Receiver<Job>) {
-    let (jobs, waiting) = mpsc::channel(1);
-    let facts = BERT.1.facts().clone();
-    (Embedder { facts, jobs: Some(jobs), thread: None, pace: Arc::default() }, waiting)
+    let (owner, waiting) = Owner::idle("embedding model", 1);
+    (Embedder { facts: BERT.1.facts().clone(), owner, pace: Arc::default() }, waiting)
 }
 
 #[tokio::test(start_paused = true)]
