@@ -1,5 +1,6 @@
 //! What the tests of the whole share: a swarm in one process over a store in memory, with models that follow a script and
-//! a clock that a test can hold; servers that play a provider or a hub over real sockets; and the evaluation of the tiny SLM.
+//! a clock that a test can hold; servers that play a provider or a hub over real sockets; environments for Python; and
+//! the evaluation of the tiny SLM.
 
 pub mod claude_server;
 pub mod faults;
@@ -7,6 +8,7 @@ pub mod gguf;
 pub mod hub_server;
 pub mod line;
 pub mod openai_server;
+pub mod python;
 pub mod scripted_server;
 pub mod slm_evaluation;
 pub mod swarm;

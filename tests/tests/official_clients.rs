@@ -3,10 +3,10 @@
 //! The clients live in virtual environments under `target/python`, made once for each list of pinned packages.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use ghost_core::inference::Usage;
 use ghost_tests::claude_server::ClaudeServer;
+use ghost_tests::python;
 use ghost_tests::scripted_server::{Call, Failure, Fault, KEY, Reply};
 use serde_json::json;
 use tokio::process::Command;
@@ -29,7 +29,8 @@ async fn the_clients_of_the_older_generation_are_satisfied() {
 
 /// Runs the script with the client of this generation; what the server was asked.
 async fn satisfies(generation: u32) -> Vec<Call> {
-    let python = python(generation).await;
+    let list = here("python").join(format!("requirements-{generation}.txt"));
+    let python = python::environment(&format!("anthropic-{generation}"), &list).await;
     let server = ClaudeServer::start().await;
     let usage = Usage {
         input_tokens: 11,
@@ -74,38 +75,6 @@ async fn satisfies(generation: u32) -> Vec<Call> {
     assert!(output.status.success(), "client {generation}.x: after\n{said}\n{complained}");
     assert!(said.contains("another try after a hint"), "{said}");
     server.journal()
-}
-
-/// The Python of the environment that holds a client of this generation; it is made where it is missing or its list of packages has changed.
-async fn python(generation: u32) -> PathBuf {
-    let list = here("python").join(format!("requirements-{generation}.txt"));
-    let place = std::env::var_os("GHOST_PYTHON_ENVS")
-        .map_or_else(|| here("../target/python"), PathBuf::from)
-        .join(format!("anthropic-{generation}"));
-    let (python, done) = (place.join("bin/python"), place.join("installed.txt"));
-    let wanted = std::fs::read_to_string(&list).expect("the list of packages is part of the tests");
-    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    run("python3", &["-m", "venv", "--clear", &place.display().to_string()]).await;
-    let list = list.display().to_string();
-    run(&python.display().to_string(), &["-m", "pip", "install", "--quiet", "--no-deps", "-r", &list]).await;
-    std::fs::write(done, wanted).expect("the environment was just made");
-    python
-}
-
-async fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
-    let output = output.unwrap_or_else(|error| {
-        panic!("{program} {arguments:?}: {error}; these tests need python3 (Debian: python3 python3-venv)")
-    });
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?} failed; these tests need python3 with venv (Debian: python3-venv) and, once, a package \
-         index (PIP_INDEX_URL):\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 fn here(path: &str) -> PathBuf {

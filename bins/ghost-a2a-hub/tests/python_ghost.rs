@@ -19,6 +19,7 @@ use ghost_core::taskmaster::route::Available;
 use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use ghost_evaluator::Evaluator;
 use ghost_orchestrator::{Handle, Orchestrator};
+use ghost_tests::python;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -29,7 +30,8 @@ const TASKS: usize = 24;
 
 #[tokio::test]
 async fn a_ghost_in_python_answers_every_task_once_though_the_hub_is_killed() {
-    let python = python().await;
+    let list = here("../../examples/python-ghost/requirements.txt");
+    let python = python::environment("python-ghost", &list).await;
     let folder = tempfile::tempdir().expect("a temporary directory");
     let store = SqliteBroker::open(&folder.path().join("ghost.db"), Options::default()).expect("a new store");
     let broker: Arc<dyn Broker> = Arc::new(store);
@@ -150,38 +152,6 @@ async fn start_hub(folder: &Path, port: u16) -> (Child, String) {
 async fn next(said: &mut Lines<BufReader<ChildStdout>>) -> String {
     let line = tokio::time::timeout(Duration::from_secs(60), said.next_line()).await;
     line.expect("it is not stuck").expect("text").expect("it goes on")
-}
-
-/// The Python of an environment with what the ghost needs; it is made where it is missing or the list has changed.
-async fn python() -> PathBuf {
-    let list = here("../../examples/python-ghost/requirements.txt");
-    let place = std::env::var_os("GHOST_PYTHON_ENVS")
-        .map_or_else(|| here("../../target/python"), PathBuf::from)
-        .join("python-ghost");
-    let (python, done) = (place.join("bin/python"), place.join("installed.txt"));
-    let wanted = std::fs::read_to_string(&list).expect("the list of packages is part of the example");
-    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    run("python3", &["-m", "venv", "--clear", &place.display().to_string()]).await;
-    let list = list.display().to_string();
-    run(&python.display().to_string(), &["-m", "pip", "install", "--quiet", "--no-deps", "-r", &list]).await;
-    std::fs::write(done, wanted).expect("the environment was just made");
-    python
-}
-
-async fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
-    let output = output.unwrap_or_else(|error| {
-        panic!("{program} {arguments:?}: {error}; this test needs python3 (Debian: python3 python3-venv)")
-    });
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?} failed; this test needs python3 with venv (Debian: python3-venv) and, once, a package \
-         index (PIP_INDEX_URL):\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 fn here(path: &str) -> PathBuf {
