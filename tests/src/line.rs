@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ghost_core::broker::sqlite::{Clock, Options, SqliteBroker};
+use ghost_core::broker::Clock;
+use ghost_core::broker::sqlite::{Options, SqliteBroker};
 use ghost_core::broker::{Broker, Claim, Commit, Error, News, Outcome, Query, Submission, Subscription};
 use ghost_core::id::{AgentId, BatchId, TaskKey};
 use ghost_core::lifecycle::{Record, Timestamp};

@@ -20,11 +20,14 @@ use crate::retry::{Backoff, Retry};
 use crate::stats::Counters;
 use crate::task::Status;
 
+mod clock;
 pub mod contract;
 pub mod faulty;
 pub mod redis;
 pub mod sqlite;
 pub mod testing;
+
+pub use clock::Clock;
 
 /// The most records that one call hands over.
 pub const MAX_BATCH: usize = 64;

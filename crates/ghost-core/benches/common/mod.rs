@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ghost_core::broker::sqlite::Clock;
+use ghost_core::broker::Clock;
 use ghost_core::broker::{Broker, Claim, Commit, Outcome};
 use ghost_core::id::{AgentId, TaskId, TaskKey};
 use ghost_core::inference::{Finish, Provider, Usage};

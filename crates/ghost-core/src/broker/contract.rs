@@ -14,6 +14,7 @@ use crate::id::{AgentId, BatchId, LeaseToken, TaskId, TaskKey};
 use crate::inference::{Finish, Provider, Usage};
 use crate::lifecycle::{
     Answer, Attempt, DEFAULT_CAPABILITY, Evaluation, Event, Failure, Judgement, Record, Stage, State, Then,
+    Timestamp,
 };
 use crate::stats::Counters;
 use crate::task::TaskRequest;
@@ -109,6 +110,12 @@ async fn task(harness: &impl Harness, batch: Option<BatchId>, fields: Value) -> 
     request_fields.extend(fields.clone());
     let request =
         TaskRequest::parse(request.to_string().as_bytes()).expect("a case submits what makes sense");
+    let now = surely(|| harness.broker().now()).await;
+    record(batch, request, now)
+}
+
+/// This request, classified as simple.
+pub(super) fn record(batch: Option<BatchId>, request: TaskRequest, now: Timestamp) -> Record {
     let id = request.task_id.clone().unwrap_or_else(TaskId::generate);
     let verdict = Verdict {
         complexity: Complexity::Simple,
@@ -118,7 +125,6 @@ async fn task(harness: &impl Harness, batch: Option<BatchId>, fields: Value) -> 
         reasons: vec!["short".to_owned()],
     };
     let decision = Decision { route: Route::Slm, reason: "simple".to_owned() };
-    let now = surely(|| harness.broker().now()).await;
     Record::new(TaskKey { batch, id }, request, verdict, decision, now)
 }
 
@@ -196,7 +202,7 @@ async fn counters(harness: &impl Harness) -> Counters {
     surely(|| harness.broker().counters()).await
 }
 
-fn answer(text: &str) -> Answer {
+pub(super) fn answer(text: &str) -> Answer {
     Answer {
         text: text.to_owned(),
         json: None,
@@ -209,7 +215,7 @@ fn answer(text: &str) -> Answer {
     }
 }
 
-fn attempt() -> Attempt {
+pub(super) fn attempt() -> Attempt {
     Attempt {
         provider: Provider::Slm,
         model: "ghost-tiny".to_owned(),

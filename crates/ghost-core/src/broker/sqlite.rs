@@ -12,18 +12,16 @@ use async_trait::async_trait;
 use rusqlite::types::Value;
 use tokio::sync::broadcast;
 
-pub use self::clock::Clock;
 use self::row::{Row, batch_text, before, integer, milliseconds};
 use self::store::{Prepared, Seen, Store};
 use self::thread::Thread;
-use super::{Broker, Claim, Commit, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription};
+use super::{Broker, Claim, Clock, Commit, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription};
 use crate::id::{AgentId, BatchId, TaskKey};
 use crate::lifecycle::{Record, Timestamp};
 use crate::messages::AgentInfo;
 use crate::stats::Counters;
 use crate::task::Status;
 
-mod clock;
 mod leases;
 mod row;
 mod schema;

@@ -11,11 +11,10 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use tokio::sync::broadcast;
 
 use super::Options;
-use super::clock::Clock;
 use super::leases::Turns;
 use super::row::{Row, Text, batch_text, before, integer, milliseconds};
 use super::thread::{Reply, Write};
-use crate::broker::{Commit, Error, News, Outcome};
+use crate::broker::{Clock, Commit, Error, News, Outcome};
 use crate::id::{AgentId, TaskKey};
 use crate::lifecycle::{Effect, Stage, Timestamp};
 use crate::stats::{self, Count};

@@ -9,8 +9,6 @@ use super::*;
 use crate::broker::contract::{self, Harness};
 use crate::broker::faulty::{Faults, Faulty};
 use crate::task::TaskRequest;
-use crate::taskmaster::route::{Decision, Route};
-use crate::taskmaster::{Complexity, Verdict};
 
 /// A store that can be put behind a bad line and, where it is a file, be closed, copied and opened again.
 struct Sqlite {
@@ -114,15 +112,7 @@ async fn a_store_behind_a_bad_line_keeps_what_can_be_kept() {
 fn record(id: &str, broker: &SqliteBroker) -> Record {
     let request = json!({"task_id": id, "task_type": "llm_inference", "description": "add two and two"});
     let request = TaskRequest::parse(request.to_string().as_bytes()).expect("a request");
-    let verdict = Verdict {
-        complexity: Complexity::Simple,
-        score: 0.25,
-        confidence: 0.5,
-        kind: None,
-        reasons: Vec::new(),
-    };
-    let decision = Decision { route: Route::Slm, reason: "simple".to_owned() };
-    Record::new(TaskKey::lone(id.parse().expect("an id")), request, verdict, decision, broker.clock.now())
+    contract::record(None, request, broker.clock.now())
 }
 
 fn in_a_directory() -> (TempDir, PathBuf) {

@@ -7,13 +7,10 @@ use serde_json::json;
 use super::*;
 use crate::broker::sqlite::{Options, SqliteBroker};
 use crate::broker::{AdvanceError, advance};
-use crate::inference::{Finish, Provider, Usage};
 use crate::lifecycle::{
-    Answer, Attempt, DEFAULT_CAPABILITY, Evaluation, Failure, Judgement, Lease, Next, State, Then,
+    Answer, DEFAULT_CAPABILITY, Evaluation, Failure, Judgement, Lease, Next, State, Then,
 };
 use crate::task::TaskRequest;
-use crate::taskmaster::route::{Decision, Route};
-use crate::taskmaster::{Complexity, Verdict};
 
 const LEASE: Duration = Duration::from_secs(3);
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -142,7 +139,7 @@ impl Both {
                 }
             }
             Act::Cancel(which) => self.one_known(which, |_| Event::Cancel).await?,
-            Act::Charge(which) => self.one_known(which, |_| Event::Charge(vec![attempt()])).await?,
+            Act::Charge(which) => self.one_known(which, |_| Event::Charge(vec![contract::attempt()])).await?,
             Act::Retry(which) => {
                 self.one_known(which, |record| Event::Retry(record.verdict.clone(), record.decision.clone()))
                     .await?;
@@ -179,17 +176,7 @@ impl Both {
             "parameters": {"capability": CAPABILITIES[usize::from(wish.painting)]},
         });
         let request = TaskRequest::parse(request.to_string().as_bytes()).expect("a request");
-        let verdict = Verdict {
-            complexity: Complexity::Simple,
-            score: 0.25,
-            confidence: 0.5,
-            kind: None,
-            reasons: Vec::new(),
-        };
-        let decision = Decision { route: Route::Slm, reason: "simple".to_owned() };
-        let id = request.task_id.clone().expect("it has one");
-        let key = TaskKey { batch: self.batches[wish.batch], id };
-        Record::new(key, request, verdict, decision, self.clock.now())
+        contract::record(self.batches[wish.batch], request, self.clock.now())
     }
 
     async fn claim(&mut self, evaluate: bool, limit: usize, able: usize) -> Result<(), TestCaseError> {
@@ -317,30 +304,10 @@ fn submission_without_token(submission: Submission) -> Submission {
     }
 }
 
-fn attempt() -> Attempt {
-    Attempt {
-        provider: Provider::Slm,
-        model: "ghost-tiny".to_owned(),
-        duration_ms: 7,
-        usage: Usage { input_tokens: 20, output_tokens: 2, ..Usage::default() },
-        cost_micro_usd: 3,
-        failure: None,
-    }
-}
-
 fn by_holder(record: &Record, deed: Deed) -> Event {
     let token = record.lease().expect("it was claimed").token;
-    let answer = Answer {
-        text: "4".to_owned(),
-        json: None,
-        tool_calls: Vec::new(),
-        provider: Provider::Slm,
-        model: "ghost-tiny".to_owned(),
-        finish: Finish::Stop,
-        confidence: Some(0.5),
-        llm_cost_micro_usd: 40,
-    };
-    let attempts = vec![attempt()];
+    let answer = Answer { confidence: Some(0.5), ..contract::answer("4") };
+    let attempts = vec![contract::attempt()];
     match deed {
         Deed::Start => Event::Start(token),
         Deed::Renew => Event::Renew(token, LEASE),

@@ -5,26 +5,15 @@ use serde_json::json;
 use super::*;
 use crate::broker::reap;
 use crate::id::TaskId;
-use crate::inference::{Finish, Provider};
-use crate::lifecycle::{Answer, DEFAULT_CAPABILITY, Then};
+use crate::lifecycle::{DEFAULT_CAPABILITY, Then};
 use crate::task::TaskRequest;
-use crate::taskmaster::route::{Decision, Route};
-use crate::taskmaster::{Complexity, Verdict};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn record(id: &str, now: Timestamp) -> Record {
     let request = json!({"task_id": id, "task_type": "llm_inference", "description": "add two and two"});
     let request = TaskRequest::parse(request.to_string().as_bytes()).expect("a request");
-    let verdict = Verdict {
-        complexity: Complexity::Simple,
-        score: 0.25,
-        confidence: 0.5,
-        kind: None,
-        reasons: Vec::new(),
-    };
-    let decision = Decision { route: Route::Slm, reason: "simple".to_owned() };
-    Record::new(TaskKey::lone(id.parse().expect("an id")), request, verdict, decision, now)
+    contract::record(None, request, now)
 }
 
 pub(super) async fn submit(broker: &RedisBroker, id: &str) -> Record {
@@ -48,17 +37,8 @@ pub(super) async fn claim_one(broker: &RedisBroker, lease: Duration) -> Record {
 }
 
 pub(super) fn answer(record: &Record, now: Timestamp) -> Commit {
-    let answer = Answer {
-        text: "4".to_owned(),
-        json: None,
-        tool_calls: Vec::new(),
-        provider: Provider::Slm,
-        model: "ghost-tiny".to_owned(),
-        finish: Finish::Stop,
-        confidence: None,
-        llm_cost_micro_usd: 40,
-    };
     let token = record.lease().expect("it is leased").token;
+    let answer = contract::answer("4");
     let event = Event::Answer { token, answer, attempts: Vec::new(), then: Then::Settle };
     Commit::step(record, event, now).expect("its holder answers")
 }
