@@ -18,3 +18,4 @@ pub mod stats;
 pub mod task;
 pub mod task_file;
 pub mod taskmaster;
+pub mod token;

@@ -4,5 +4,6 @@ mod claude;
 mod crash;
 mod look;
 mod models;
+mod remote;
 mod run;
 mod support;
