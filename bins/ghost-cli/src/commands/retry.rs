@@ -3,15 +3,16 @@
 use ghost_core::id::{BatchId, TaskKey};
 use ghost_core::lifecycle::{Record, State};
 use ghost_core::task::Status;
+use ghost_service::data_dir::Turn;
+use ghost_service::models;
 
 use crate::context::Context;
-use crate::data_dir::Turn;
 use crate::exit::{Exit, misuse};
 use crate::output::{Format, count, talk};
 use crate::sink::Sink;
 use crate::summary::{LLM_UNAVAILABLE, Summary};
 use crate::swarm::{self, Swarm};
-use crate::{engine, tasks};
+use crate::tasks;
 
 /// Take failed tasks up again
 ///
@@ -57,7 +58,7 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
         talk("nothing has failed");
         return Ok(Exit::Success);
     }
-    let available = engine::available(&context.config)?;
+    let available = models::available(&context.config)?;
     if !available.llm && failed.iter().all(wants_llm) {
         anyhow::bail!(
             "{} an LLM, and there is still none: set ANTHROPIC_API_KEY (or OPENAI_API_KEY or OPENAI_API_BASE, with \
