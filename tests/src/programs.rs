@@ -37,7 +37,7 @@ impl Program {
         );
         let mut child = Command::new(path)
             .env_clear()
-            .envs([("HEALTH_PORT", "0"), ("A2A_PORT", "0")])
+            .envs([("HEALTH_PORT", "0"), ("A2A_PORT", "0"), ("ORCHESTRATOR_PORT", "0")])
             .envs(settings.iter().copied())
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())

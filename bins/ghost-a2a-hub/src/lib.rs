@@ -4,7 +4,6 @@
 //! [`rpc`] says who may ask what. Everything that matters lies in the broker: several hubs are doors to the same
 //! swarm, and one that dies loses nothing. The wire is [`ghost_a2a`]'s, and told in `docs/protocol.md`.
 
-use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,13 +11,14 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use ghost_a2a::session::{self, Session};
-use ghost_a2a::token::Token;
 use ghost_a2a::upgrade;
 use ghost_core::broker::{self, Broker};
 use ghost_core::checks::Help;
 use ghost_core::config::{self as settings, Secret};
 use ghost_core::id::AgentId;
 use ghost_core::stand_in::{self, StandIn};
+use ghost_core::token::Token;
+use ghost_service::door;
 use ghost_service::health::Health;
 use ghost_service::models;
 use ghost_service::program::{self, Program, Start};
@@ -111,23 +111,9 @@ pub struct Handle {
 /// Why there is no hub.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be had.
-    #[error("the hub cannot listen on {host}:{port}; is another one running there? (A2A_HOST, A2A_PORT)")]
-    Address {
-        /// Where.
-        host: String,
-        /// At which port.
-        port: u16,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Strangers could reach it, and it would ask them for nothing.
-    #[error(
-        "{0} can be reached from other machines, so that the hub needs GHOST_API_TOKEN there; \
-         set it, or A2A_HOST=127.0.0.1, or GHOST_ALLOW_ANONYMOUS=1 where the network shuts strangers out"
-    )]
-    Open(SocketAddr),
+    /// The address is taken, or open to strangers without a token.
+    #[error(transparent)]
+    Door(#[from] door::Error),
     /// The store does not answer.
     #[error("the store does not answer")]
     Broker(#[from] broker::Error),
@@ -150,12 +136,14 @@ impl Hub {
     /// # Errors
     /// [`Error`] where the address is taken, open to strangers, or the store does not answer.
     pub async fn build(config: Config, deps: Deps) -> Result<Self, Error> {
-        let refused = |source| Error::Address { host: config.host.clone(), port: config.port, source };
-        let listener = TcpListener::bind((config.host.as_str(), config.port)).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        if !address.ip().is_loopback() && config.token.is_none() && !config.allow_anonymous {
-            return Err(Error::Open(address));
-        }
+        let place = door::Address {
+            host: config.host.clone(),
+            port: config.port,
+            settings: ["A2A_HOST", "A2A_PORT"],
+            token: config.token.clone(),
+            allow_anonymous: config.allow_anonymous,
+        };
+        let (listener, address) = place.bind().await?;
         let Handle { inner } = Handle::new(config, deps).await?;
         Ok(Self { inner, listener, address })
     }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{cancel, completions, doctor, explain, gc, models, ps, retry, run, submit, up};
+use crate::commands::{
+    cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, up, watch,
+};
 use crate::output::Format;
 
 /// Answers tasks with a small model on this machine where that is good enough, and with Claude where it is not.
@@ -35,6 +37,9 @@ pub(crate) struct Global {
     /// Where tasks are kept [env: GHOST_DATA; default: the platform's data directory]
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// A running swarm to talk to instead, as in http://127.0.0.1:8080 [env: GHOST_URL]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
+    pub url: Option<String>,
     /// A TOML file with settings [env: GHOST_CONFIG; default: ghost.toml where it is there]
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -54,10 +59,17 @@ pub(crate) enum Command {
     Submit(submit::Args),
     Ps(ps::Args),
     Explain(explain::Args),
+    Watch(watch::Args),
     Retry(retry::Args),
     Cancel(cancel::Args),
     /// Show what was done, saved and spent
     Stats,
+    /// Show who is alive, what for, and how busy
+    Agents,
+    /// Show how many tasks wait, run and are settled
+    Queue,
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Show which models there are, bring more, check them
     #[command(subcommand)]
     Models(models::Command),
@@ -84,6 +96,7 @@ Examples:
   ghost up                                           a whole swarm in this process, until Ctrl-C
   ghost explain line-3-a1b2c3d4                      who answered it, why, at what cost
   ghost retry --all                                  after setting a key
+  ghost watch --url http://127.0.0.1:8080            the tasks of a running swarm, live
   ghost ps --status failed --output jsonl | jq .error
   ghost models pull phi-3-mini                       a larger local model, then SLM_MODEL=phi-3-mini
   ghost doctor                                       what is set, what is missing

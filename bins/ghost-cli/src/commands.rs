@@ -4,18 +4,22 @@ use crate::cli::{Command, Global};
 use crate::context::{Context, wait};
 use crate::exit::Exit;
 
+pub(crate) mod agents;
 pub(crate) mod cancel;
 pub(crate) mod completions;
+pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod models;
 pub(crate) mod ps;
+pub(crate) mod queue;
 pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod submit;
 pub(crate) mod up;
+pub(crate) mod watch;
 
 /// Does what was typed.
 pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit> {
@@ -28,7 +32,11 @@ pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit>
         Command::Explain(args) => wait(explain::perform(&context()?, args)),
         Command::Retry(args) => wait(retry::perform(&context()?, args)),
         Command::Cancel(args) => wait(cancel::perform(&context()?, args)),
+        Command::Watch(args) => wait(watch::perform(&context()?, args)),
         Command::Stats => wait(stats::perform(&context()?)),
+        Command::Agents => wait(agents::perform(&context()?)),
+        Command::Queue => wait(queue::perform(&context()?)),
+        Command::Dlq(command) => wait(dlq::perform(&context()?, command)),
         Command::Models(command) => wait(models::perform(&context()?, &command)),
         Command::Gc(args) => wait(gc::perform(&context()?, args)),
         Command::Doctor(args) => wait(doctor::perform(&context()?, args)),

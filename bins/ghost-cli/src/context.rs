@@ -11,6 +11,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::access::{Access, Local, Remote};
 use crate::cli::Global;
 use crate::exit::misuse;
 use crate::hub;
@@ -35,6 +36,9 @@ impl Context {
                 .split_once('=')
                 .ok_or_else(|| misuse(format!("--set takes NAME=VALUE, not `{setting}`")))?;
             flags.push((name.to_owned(), value.to_owned()));
+        }
+        if let Some(url) = &global.url {
+            flags.push(("GHOST_URL".to_owned(), url.clone()));
         }
         for (name, path) in [("GHOST_DATA", &global.data), ("GHOST_CONFIG", &global.config)] {
             if let Some(path) = path {
@@ -77,6 +81,24 @@ impl Context {
     /// The data directory, which exists.
     pub(crate) fn data(&self) -> anyhow::Result<DataDir> {
         DataDir::open(self.config.broker.data.as_deref())
+    }
+
+    /// The swarm to look at: the data directory, or one that runs.
+    pub(crate) fn access(&self) -> anyhow::Result<Access> {
+        match &self.config.client.url {
+            Some(url) => Ok(Access::Remote(Remote::new(url, self.config.service.api_token.clone())?)),
+            None => Ok(Access::Local(Local::open(self)?)),
+        }
+    }
+
+    /// Refuses to do here what was meant for a running swarm.
+    pub(crate) fn only_here(&self, command: &str) -> anyhow::Result<()> {
+        match &self.config.client.url {
+            None => Ok(()),
+            Some(url) => Err(misuse(format!(
+                "`{command}` works on the data directory of this machine, not on {url}; leave --url out and GHOST_URL unset"
+            ))),
+        }
     }
 
     /// The model against which savings are reckoned.

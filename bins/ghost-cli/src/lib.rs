@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod access;
 mod cli;
 mod commands;
 mod context;

@@ -14,6 +14,7 @@ use ghost_core::task::Status;
 use ghost_core::taskmaster::TaskMaster;
 use ghost_core::taskmaster::route::Available;
 use ghost_evaluator::Evaluator;
+use ghost_orchestrator::api::Api;
 use ghost_orchestrator::{Handle, Orchestrator};
 use ghost_service::broker;
 use ghost_service::data_dir::DataDir;
@@ -174,8 +175,9 @@ impl Swarm {
         Ok(Self { broker, handle, infer, rest, life, drain, _models: models })
     }
 
-    /// Hosts a hub too: one more way in, which closes before the rest ends.
-    pub(crate) fn host_hub(&mut self, hub: Hub) {
+    /// Opens doors, which close before the rest ends.
+    pub(crate) fn open(&mut self, api: Api, hub: Hub) {
+        self.infer.tasks.spawn("HTTP door", api.run(self.infer.shutdown.clone()));
         self.infer.tasks.spawn("hub", hub.run(self.infer.shutdown.clone()));
     }
 

@@ -3,7 +3,6 @@
 use ghost_core::broker::{Broker, MAX_BATCH, Query};
 use ghost_core::id::{BatchId, TaskId, TaskKey};
 use ghost_core::lifecycle::Record;
-use ghost_core::task::Status;
 
 use crate::exit::misuse;
 
@@ -32,23 +31,4 @@ pub(crate) async fn find(broker: &dyn Broker, name: &str) -> anyhow::Result<Reco
 fn key(name: &str) -> Option<TaskKey> {
     let (batch, id) = name.split_once('/')?;
     Some(TaskKey { batch: Some(batch.parse::<BatchId>().ok()?), id: id.parse().ok()? })
-}
-
-/// Every task that stands in this status, oldest first.
-pub(crate) async fn all(
-    broker: &dyn Broker,
-    batch: Option<BatchId>,
-    status: Status,
-) -> anyhow::Result<Vec<Record>> {
-    let mut records = Vec::new();
-    loop {
-        let query =
-            Query { batch, status: Some(status), limit: 1000, offset: records.len(), ..Query::default() };
-        let page = broker.list(&query).await?;
-        if page.is_empty() {
-            records.reverse();
-            return Ok(records);
-        }
-        records.extend(page);
-    }
 }

@@ -1,6 +1,6 @@
 //! Takes tasks in, classifies them, decides their route and puts them into the queue; frees what is overdue.
 //!
-//! Every door goes through a [`Handle`]. The orchestrator keeps nothing in memory that the broker does not know, so
+//! Every door goes through a [`Handle`]; the one over HTTP is [`api`]. The orchestrator keeps nothing in memory that the broker does not know, so
 //! there may be several, and one may end at any time.
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub mod api;
 mod program;
 mod watch;
 

@@ -191,13 +191,13 @@ enum Trouble {
 
 #[cfg(test)]
 mod tests {
+    use ghost_core::token::Token;
     use serde_json::{Map, Value, json};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::error::RpcError;
     use crate::session::{Mute, Reply};
-    use crate::token::Token;
     use crate::upgrade;
 
     /// Answers `again` by closing the connection in good order, and anything else with its own name.

@@ -8,7 +8,6 @@ pub mod client;
 pub mod error;
 pub mod frame;
 pub mod session;
-pub mod token;
 pub mod upgrade;
 
 /// The name of this protocol in a WebSocket's handshake.

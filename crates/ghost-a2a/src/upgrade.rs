@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use ghost_core::token::Token;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -16,7 +17,6 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 use crate::SUBPROTOCOL;
 use crate::session::websocket_config;
-use crate::token::Token;
 
 /// How long a caller may take for its handshake.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::id::{AgentId, BatchId, LeaseToken, TaskId, TaskKey};
-use crate::lifecycle::{self, Effect, Event, Record, Refusal, Stage, Timestamp};
+use crate::lifecycle::{self, Effect, Event, Record, Refusal, Stage, State, Timestamp};
 use crate::messages::AgentInfo;
 use crate::retry::{Backoff, Retry};
 use crate::stats::Counters;
@@ -154,10 +154,29 @@ pub struct Query {
     pub id: Option<TaskId>,
     /// In this status only.
     pub status: Option<Status>,
+    /// Failed with this code only, as in [`lifecycle::DELIVERIES_EXHAUSTED`].
+    pub failure: Option<String>,
     /// At most so many; 0 means 100.
     pub limit: usize,
     /// Skip so many.
     pub offset: usize,
+}
+
+impl Query {
+    /// The status that records must have.
+    fn status(&self) -> Option<Status> {
+        self.status.or(self.failure.as_ref().map(|_| Status::Failed))
+    }
+
+    /// Whether a record stands where it must, and failed as it must.
+    fn fits(&self, record: &Record) -> bool {
+        let code = match &record.state {
+            State::Failed(failure) => Some(failure.code.as_str()),
+            _ => None,
+        };
+        self.status().is_none_or(|status| record.status() == status)
+            && self.failure.as_deref().is_none_or(|failure| code == Some(failure))
+    }
 }
 
 /// Something happened.

@@ -141,6 +141,20 @@ settings! {
         port: u16 = A2A_PORT, port, Is "8765";
     }
 
+    /// The orchestrator's HTTP door.
+    orchestrator: Orchestrator {
+        /// Where the orchestrator listens. Beyond this machine it needs GHOST_API_TOKEN.
+        host: String = ORCHESTRATOR_HOST, host, Is "127.0.0.1";
+        /// The port of the orchestrator; 0 takes a free one.
+        port: u16 = ORCHESTRATOR_PORT, port, Is "8080";
+    }
+
+    /// Which swarm `ghost` talks to.
+    client: Client {
+        /// Where an orchestrator of a running swarm is reached, as in `http://127.0.0.1:8080`.
+        url: Option<String> = GHOST_URL, url, Unset "the data directory on this machine", flag "--url";
+    }
+
     /// What the process may use of its machine.
     executor: Executor {
         /// Threads for computing, those of the SLM included.

@@ -183,6 +183,9 @@ impl fmt::Display for TaskKey {
 pub struct LeaseToken(Uuid);
 
 impl LeaseToken {
+    /// What those see in its place who may look at a task but not act for its holder.
+    pub const HIDDEN: Self = Self(Uuid::nil());
+
     /// A token that nobody held before.
     pub fn generate() -> Self {
         Self(Uuid::new_v4())

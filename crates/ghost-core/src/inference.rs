@@ -24,7 +24,7 @@ pub mod pricing;
 pub mod prompt;
 mod sampling;
 pub mod scripted;
-mod sse;
+pub mod sse;
 
 /// Which of the two sorts of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

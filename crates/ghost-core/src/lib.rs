@@ -19,3 +19,4 @@ pub mod stats;
 pub mod task;
 pub mod task_file;
 pub mod taskmaster;
+pub mod token;

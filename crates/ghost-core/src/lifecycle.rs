@@ -22,6 +22,8 @@ mod tests;
 
 /// How often a task is handed out again after its holder vanished, before it is a dead letter.
 pub const MAX_DELIVERIES: u32 = 5;
+/// The code of the failure of a dead letter.
+pub const DELIVERIES_EXHAUSTED: &str = "deliveries_exhausted";
 /// How often the evaluator may send an answer back.
 pub const MAX_REVISIONS: u32 = 2;
 /// How many attempts a record keeps with their details; what all of them cost is always counted.
@@ -225,7 +227,7 @@ pub fn step(record: &Record, event: Event, now: Timestamp) -> Result<(Record, Ve
             let (lease, held) = held(record, lease.token)?;
             if next.deliveries >= MAX_DELIVERIES {
                 let failure = Failure::new(
-                    "deliveries_exhausted",
+                    DELIVERIES_EXHAUSTED,
                     format!(
                         "{MAX_DELIVERIES} holders vanished with this task, the last one {}; look at their logs, then `ghost retry`",
                         lease.holder

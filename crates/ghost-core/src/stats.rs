@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::inference::Provider;
 use crate::lifecycle::{Attempt, Judgement, Record, State, saved_micro_usd};
@@ -113,7 +113,7 @@ fn bucket(of: &str, ms: u64) -> String {
 }
 
 /// What the counters mean.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Tasks by what became of them.
     pub tasks: Tasks,
@@ -134,7 +134,7 @@ pub struct Statistics {
 }
 
 /// Tasks by what became of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tasks {
     /// Accepted.
     pub submitted: i64,
@@ -151,7 +151,7 @@ pub struct Tasks {
 }
 
 /// Calls of one sort of model.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ProviderStatistics {
     /// All of them.
     pub calls: i64,
@@ -170,7 +170,7 @@ pub struct ProviderStatistics {
 }
 
 /// Percentiles, in milliseconds; none before the first measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Half are faster.
     pub p50: Option<u64>,

@@ -4,7 +4,7 @@
 //! /readyz does, and also says what the program itself still waits for, as for its model. [`ask`] is the other side.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use ghost_core::broker::Broker;
 use ghost_core::id::{TaskId, TaskKey};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::door::Door;
 use crate::metrics::{self, Gauge, Swarm};
 
 #[cfg(test)]
@@ -124,12 +124,16 @@ impl Health {
         metrics::text(self.inner.program, swarm.as_ref(), &lock(&self.inner.gauges))
     }
 
-    /// Answers whoever asks at this listener, until `shutdown`.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
-        let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
-        let guarded = Router::new().route("/metrics", get(scrape));
-        let routes = open.merge(guarded).with_state(self);
-        axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    /// What everybody may ask, since it says no more than yes or no.
+    pub fn open_routes(&self) -> Router {
+        Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(self.clone())
+    }
+
+    /// Answers whoever asks at this door, until `shutdown`.
+    pub async fn serve(self, door: Door, shutdown: CancellationToken) {
+        let (open, guarded) =
+            (self.open_routes(), Router::new().route("/metrics", get(scrape)).with_state(self));
+        door.serve(guarded, open, shutdown).await;
     }
 }
 
@@ -169,11 +173,6 @@ pub async fn ask(host: &str, port: u16) -> anyhow::Result<String> {
     let ready = response.status().is_success();
     let words = response.text().await.with_context(unreachable)?.trim_end().to_owned();
     if ready { Ok(words) } else { Err(anyhow::anyhow!(words)) }
-}
-
-/// Where a program can be asked, as an address to print.
-pub fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
 }
 
 fn nobody() -> TaskKey {

@@ -18,18 +18,23 @@ use clap::ArgAction;
 use ghost_core::broker::Broker;
 use ghost_core::config::{Config, LogLevel, Sources};
 use ghost_core::id::AgentId;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::door::{self, Door, Limits};
 use crate::health::{self, Health};
 use crate::shutdown::{self, Shutdown};
 use crate::{broker, telemetry};
 
 /// How long the last words may take after the drain: workers say goodbye, connections close.
 pub const LAST_WORDS: Duration = Duration::from_secs(7);
+
+/// Who may ask at once how a program is: probes and Prometheus, and somebody who looks.
+const CALLERS: usize = 64;
+/// How long they may take once the program has ended.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 /// What the programs differ in before they serve.
 #[derive(Debug, Clone, Copy)]
@@ -169,7 +174,7 @@ where
         && ended.as_ref().is_ok_and(|ended| matches!(ended, Ended::Well))
     {
         // Whoever asks at this very moment gets an answer; nobody is waited for.
-        let _ = tokio::time::timeout(Duration::from_millis(100), telling.task).await;
+        let _ = tokio::time::timeout(GOODBYE, telling.task).await;
     }
     ended
 }
@@ -193,38 +198,26 @@ pub async fn tell(
     health: &Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Option<Telling>> {
-    let (host, port) = (settings.health.host.as_str(), settings.health.port.unwrap_or(program.health_port));
-    let (listener, address) = match listen(settings, host, port).await {
-        Ok(listening) => listening,
-        Err(error) if settings.health.port.is_none() => {
-            warn!("{error:#}; nobody can ask this program how it is");
+    let at = door::Address {
+        host: settings.health.host.clone(),
+        port: settings.health.port.unwrap_or(program.health_port),
+        settings: ["HEALTH_HOST", "HEALTH_PORT"],
+        token: settings.service.api_token.clone(),
+        allow_anonymous: settings.service.allow_anonymous,
+    };
+    let limits = Limits { connections: CALLERS, requests: CALLERS, drain: GOODBYE, ..Limits::default() };
+    let door = match Door::open(&at, limits).await {
+        Ok(door) => door,
+        Err(error @ door::Error::Taken { .. }) if settings.health.port.is_none() => {
+            warn!("{error}; nobody can ask this program how it is");
             return Ok(None);
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
-    info!("{} tells how it is at {}", program.name, health::url(address));
-    let health = health.clone();
-    let task = tokio::spawn(async move {
-        if let Err(error) = health.serve(listener, shutdown).await {
-            warn!(error = %error, "nobody can ask any more how the program is: {error}");
-        }
-    });
+    let address = door.address();
+    info!("{} tells how it is at {}", program.name, format_args!("http://{address}"));
+    let task = tokio::spawn(health.clone().serve(door, shutdown));
     Ok(Some(Telling { address, task }))
-}
-
-async fn listen(settings: &Config, host: &str, port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind((host, port))
-        .await
-        .with_context(|| format!("the health port {host}:{port} cannot be had (HEALTH_HOST, HEALTH_PORT)"))?;
-    let address = listener.local_addr()?;
-    let service = &settings.service;
-    if !address.ip().is_loopback() && service.api_token.is_none() && !service.allow_anonymous {
-        return Err(anyhow!(
-            "{address} can be reached from other machines, so that GHOST_API_TOKEN is needed there; set it, or \
-             HEALTH_HOST=127.0.0.1, or GHOST_ALLOW_ANONYMOUS=1 where the network shuts strangers out"
-        ));
-    }
-    Ok((listener, address))
 }
 
 fn place(settings: &Config) -> &'static str {

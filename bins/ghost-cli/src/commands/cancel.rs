@@ -1,15 +1,13 @@
 //! `ghost cancel`: withdraws what is not settled yet.
 
-use ghost_core::broker::{AdvanceError, Broker, advance};
 use ghost_core::id::BatchId;
-use ghost_core::lifecycle::{Event, Record, Refusal};
 use ghost_core::task::Status;
 
+use crate::access::{Access, Local};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{count, talk};
 use crate::runs::{self, Run};
-use crate::{swarm, tasks};
 
 /// Withdraw tasks: one that waits at once, one that runs between two words
 ///
@@ -28,20 +26,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
-    let data = context.data()?;
-    let broker = swarm::store(context, &data)?;
+    let access = context.access()?;
     if let Some(batch) = args.batch {
-        let withdrawn = unsettled(&*broker, batch).await?;
-        if let Some(run) = runs::all(&data)?.into_iter().find(|run| run.batch == batch) {
-            Run { finished: true, ..run }.save(&data)?;
+        let withdrawn = unsettled(&access, batch).await?;
+        if let Access::Local(Local { data, .. }) = &access
+            && let Some(run) = runs::all(data)?.into_iter().find(|run| run.batch == batch)
+        {
+            Run { finished: true, ..run }.save(data)?;
         }
         talk(format!("withdrew {}", count(withdrawn, "task")));
         return Ok(Exit::Success);
     }
     let mut exit = Exit::Success;
     for name in &args.tasks {
-        let record = tasks::find(&*broker, name).await?;
-        match withdraw(&*broker, record).await? {
+        let record = access.find(name).await?;
+        match access.cancel(record).await? {
             None => talk(format!("withdrew {name}")),
             Some(settled) => {
                 talk(format!("{name} is {settled} already"));
@@ -53,21 +52,12 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
 }
 
 /// Withdraws everything of a batch that is not settled; says how many.
-pub(crate) async fn unsettled(broker: &dyn Broker, batch: BatchId) -> anyhow::Result<u64> {
+pub(crate) async fn unsettled(access: &Access, batch: BatchId) -> anyhow::Result<u64> {
     let mut withdrawn = 0;
     for status in Status::ALL.into_iter().filter(|status| !status.is_settled()) {
-        for record in tasks::all(broker, Some(batch), status).await? {
-            withdrawn += u64::from(withdraw(broker, record).await?.is_none());
+        for record in access.standing(Some(batch), status).await? {
+            withdrawn += u64::from(access.cancel(record).await?.is_none());
         }
     }
     Ok(withdrawn)
-}
-
-/// Withdraws one task, unless it is settled already; then its status comes back.
-async fn withdraw(broker: &dyn Broker, record: Record) -> anyhow::Result<Option<Status>> {
-    match advance(broker, record, Event::Cancel).await {
-        Ok(_) => Ok(None),
-        Err(AdvanceError::Refused(Refusal::Settled(status))) => Ok(Some(status)),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::{output, story, swarm, tasks};
+use crate::{output, story};
 
 /// Tell a task's life: what was asked, why it went where it went, who answered, what was found, what it cost
 ///
@@ -18,9 +18,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
-    let broker = swarm::store(context, &context.data()?)?;
-    let record = tasks::find(&*broker, &args.task).await?;
-    let now = broker.now().await?;
+    let access = context.access()?;
+    let record = access.find(&args.task).await?;
+    let now = access.now().await?;
     let all = json!({ "result": record.result(), "record": record });
     output::one(context.format(), &all, |_| story::tell(&record, now, context.yardstick()))?;
     Ok(Exit::Success)

@@ -41,6 +41,7 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
+    context.only_here("ghost gc")?;
     if args.older_than.is_none() && args.keep.is_none() {
         return Err(misuse("say what may go: --older-than 7d, --keep 10000, or both"));
     }

@@ -7,11 +7,11 @@ use ghost_core::task::Status;
 use ghost_core::taskmaster::route::Route;
 use serde::Serialize;
 
+use crate::access::Page;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{self, dollars, duration, short, table};
 use crate::story::clock;
-use crate::swarm;
 
 /// List tasks, newest first
 ///
@@ -40,7 +40,7 @@ pub(crate) fn status(name: &str) -> Result<Status, String> {
 
 /// One task on one line.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(crate) struct Row {
     task_id: String,
     batch: Option<BatchId>,
     status: Status,
@@ -55,26 +55,20 @@ struct Row {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
-    let broker = swarm::store(context, &context.data()?)?;
-    let now = broker.now().await?;
+    let access = context.access()?;
+    let now = access.now().await?;
     let query =
         Query { batch: args.batch, status: args.status, limit: args.limit.max(1), ..Query::default() };
-    let rows: Vec<_> = broker.list(&query).await?.iter().map(|record| row(record, now)).collect();
+    let Page { records, total } = access.page(&query).await?;
+    let rows: Vec<_> = records.iter().map(|record| row(record, now)).collect();
     output::many(context.format(), &rows, people)?;
-    let more: u64 = broker
-        .tally(args.batch)
-        .await?
-        .iter()
-        .filter(|(status, _)| args.status.is_none_or(|wanted| wanted == *status))
-        .map(|(_, n)| n)
-        .sum();
-    if more > rows.len() as u64 {
-        output::talk(format!("{} of {more}; --limit shows more", rows.len()));
+    if let Some(total) = total.filter(|total| *total > rows.len() as u64) {
+        output::talk(format!("{} of {total}; --limit shows more", rows.len()));
     }
     Ok(Exit::Success)
 }
 
-fn row(record: &Record, now: Timestamp) -> Row {
+pub(crate) fn row(record: &Record, now: Timestamp) -> Row {
     let (answer, error) = match &record.state {
         State::Completed(answer) => (Some(answer.text.clone()), None),
         State::Failed(failure) => (None, Some(failure.to_string())),
@@ -94,7 +88,7 @@ fn row(record: &Record, now: Timestamp) -> Row {
     }
 }
 
-fn people(rows: &[Row]) -> String {
+pub(crate) fn people(rows: &[Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }

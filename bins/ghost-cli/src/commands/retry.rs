@@ -6,13 +6,13 @@ use ghost_core::task::Status;
 use ghost_service::data_dir::Turn;
 use ghost_service::models;
 
+use crate::access::{Access, Local};
 use crate::context::Context;
 use crate::exit::{Exit, misuse};
 use crate::output::{Format, count, talk};
 use crate::sink::Sink;
 use crate::summary::{LLM_UNAVAILABLE, Summary};
 use crate::swarm::{self, Swarm};
-use crate::tasks;
 
 /// Take failed tasks up again
 ///
@@ -36,14 +36,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
-    let data = context.data()?;
-    let broker = swarm::store(context, &data)?;
+    let access = context.access()?;
     let failed = if args.tasks.is_empty() {
-        tasks::all(&*broker, args.batch, Status::Failed).await?
+        access.standing(args.batch, Status::Failed).await?
     } else {
         let mut named = Vec::new();
         for name in &args.tasks {
-            let record = tasks::find(&*broker, name).await?;
+            let record = access.find(name).await?;
             if record.status() != Status::Failed {
                 return Err(misuse(format!(
                     "{name} is {}; only a failed task can be retried",
@@ -54,10 +53,25 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
         }
         named
     };
+    again(context, &access, failed).await
+}
+
+/// Takes these failed tasks up again, and answers them where nobody else does.
+pub(crate) async fn again(context: &Context, access: &Access, failed: Vec<Record>) -> anyhow::Result<Exit> {
     if failed.is_empty() {
         talk("nothing has failed");
         return Ok(Exit::Success);
     }
+    let Local { data, broker } = match access {
+        Access::Local(local) => local,
+        Access::Remote(remote) => {
+            for record in &failed {
+                remote.retry(&record.key).await?;
+            }
+            talk(format!("{} queued", count(failed.len() as u64, "task")));
+            return Ok(Exit::Success);
+        }
+    };
     let available = models::available(&context.config)?;
     if !available.llm && failed.iter().all(wants_llm) {
         anyhow::bail!(
@@ -74,7 +88,7 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
     match data.lock("ghost retry")? {
         Turn::Ours(_lock) => {
             let work = async |swarm: &Swarm| answer(context, swarm, &keys).await;
-            Ok(swarm::host(context, &data, &broker, work).await?.unwrap_or(Exit::Interrupted))
+            Ok(swarm::host(context, data, broker, work).await?.unwrap_or(Exit::Interrupted))
         }
         Turn::Theirs(holder) => {
             let door = swarm::door(context, broker.clone(), available)?;

@@ -71,6 +71,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
+    context.only_here("ghost run")?;
     let input = Input::open(&args.file)?;
     let results = args.results.as_deref().map(std::path::absolute).transpose()?;
     if let Some(results) = &results {
@@ -111,7 +112,7 @@ async fn answer(
     };
     let broker = swarm::store(context, &data)?;
     swarm::free_leases(&*broker).await?;
-    let run = begin(args, input, results, &data, &*broker).await?;
+    let run = begin(args, input, results, &data, &broker).await?;
     let sink = match &run.results {
         Some(path) if args.resume => Sink::File(resumed(&*broker, run.batch, path).await?),
         Some(path) => Sink::File(ResultsFile::create(path)?),

@@ -6,11 +6,9 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output::{self, dollars, duration, table};
 use crate::summary::savings;
-use crate::swarm;
 
 pub(crate) async fn perform(context: &Context) -> anyhow::Result<Exit> {
-    let broker = swarm::store(context, &context.data()?)?;
-    let statistics = Statistics::from(&broker.counters().await?);
+    let statistics = context.access()?.statistics().await?;
     output::one(context.format(), &statistics, |statistics| people(statistics, context.yardstick()))?;
     Ok(Exit::Success)
 }

@@ -2,7 +2,7 @@
 //!
 //! Where nobody executes from the data directory, this process does until the task is settled. Where somebody does,
 //! the task is put into their queue; with `--wait` this process looks until it is settled, and takes over if they
-//! leave. [`request`] makes a task of the command line.
+//! leave. With `--url` it is put into the queue of that swarm. [`request`] makes a task of the command line.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use ghost_service::models;
 use ghost_service::shutdown;
 use serde_json::json;
 
+use crate::access::{Access, Local, Remote, Seen};
 use crate::context::Context;
 use crate::exit::{Exit, misuse};
 use crate::output::{self, Format, dollars, duration, talk};
@@ -31,8 +32,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
     let request = request::read(&args)?;
-    let data = context.data()?;
-    let broker = swarm::store(context, &data)?;
+    let access = context.access()?;
+    let Local { data, broker } = match &access {
+        Access::Local(local) => local,
+        Access::Remote(remote) => return send(context, &access, remote, &args, &request).await,
+    };
     loop {
         let holder = match data.lock("ghost submit")? {
             Turn::Ours(_lock) => {
@@ -41,7 +45,7 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
                     let key = submit(swarm.handle(), request.clone()).await?;
                     answer(context, swarm.handle(), &key, args.stream.then_some(heard)).await
                 };
-                return Ok(swarm::host(context, &data, &broker, work).await?.unwrap_or(Exit::Interrupted));
+                return Ok(swarm::host(context, data, broker, work).await?.unwrap_or(Exit::Interrupted));
             }
             Turn::Theirs(holder) => holder,
         };
@@ -57,13 +61,46 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
         talk(format!("{holder} answers from this data directory; waiting for it"));
         // Only the waiting is given up by Ctrl-C: the task stays in the queue.
         let shutdown = shutdown::signals();
-        match shutdown.drain.run_until_cancelled(look(&data, &*broker, &key)).await {
+        match shutdown.drain.run_until_cancelled(look(data, &**broker, &key)).await {
             None => return Ok(Exit::Interrupted),
             Some(looked) => match looked? {
                 Some(record) => return report(context, &record, ""),
                 None => talk("it has left; answering here"),
             },
         }
+    }
+}
+
+/// Gives a task to a running swarm, and waits for it where its user wants to.
+async fn send(
+    context: &Context,
+    access: &Access,
+    remote: &Remote,
+    args: &Args,
+    request: &TaskRequest,
+) -> anyhow::Result<Exit> {
+    let record = remote.submit(request).await?;
+    let key = &record.key;
+    if !(args.wait || args.stream) {
+        talk(format!("queued; `ghost watch {key}` waits for it, `ghost explain {key}` tells how it stands"));
+        output::one(context.format(), &record.result(), |_| key.to_string())?;
+        return Ok(Exit::Success);
+    }
+    let mut shown = String::new();
+    let mut each = |seen| match seen {
+        Seen::Delta(text) if args.stream => {
+            show(context.format(), &text)?;
+            shown.push_str(&text);
+            Ok(())
+        }
+        _ => Ok(()),
+    };
+    // Only the waiting is given up by Ctrl-C: the task stays in the queue.
+    let shutdown = shutdown::signals();
+    let watched = shutdown.drain.run_until_cancelled(access.watch(key, &mut each)).await;
+    match watched {
+        None => Ok(Exit::Interrupted),
+        Some(record) => report(context, &record?, &shown),
     }
 }
 
@@ -131,7 +168,7 @@ fn show(format: Format, delta: &str) -> anyhow::Result<()> {
 }
 
 /// Tells what came of it. What was `shown` already is not said again.
-fn report(context: &Context, record: &Record, shown: &str) -> anyhow::Result<Exit> {
+pub(crate) fn report(context: &Context, record: &Record, shown: &str) -> anyhow::Result<Exit> {
     match (context.format(), &record.state) {
         (Format::Table, State::Completed(answer)) => match answer.text.strip_prefix(shown) {
             Some(rest) => output::data(&format!("{rest}\n"))?,

@@ -5,8 +5,9 @@
 
 use anyhow::{Context as _, bail};
 use ghost_a2a_hub::Hub;
+use ghost_orchestrator::api::{self, Api};
 use ghost_service::data_dir::Turn;
-use ghost_service::health::{self, Health};
+use ghost_service::health::Health;
 use ghost_service::program::{self, Program};
 use ghost_service::shutdown::{self, unless_left};
 use ghost_service::{broker, models};
@@ -23,7 +24,7 @@ const PROGRAM: Program = Program { name: "ghost up", role: "ghost", health_port:
 ///
 /// Orchestrator, worker, evaluator and hub, over the data directory, or over Redis where REDIS_URL is set; there it is
 /// one more worker of that swarm. It prints where its doors are. `ghost submit --wait` in another terminal, on the same
-/// data directory, is answered by it.
+/// data directory or with `--url`, is answered by it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {}
@@ -70,14 +71,16 @@ pub(crate) async fn perform(context: &Context, _: Args) -> anyhow::Result<Exit> 
     let models = tokio::task::block_in_place(|| swarm::load(context, &place))?;
     drop(wait);
     let mut swarm = Swarm::start(context, broker, models, life)?;
-    swarm.host_hub(hub);
-    // The HTTP door starts here, with `swarm.handle()`, and is one of the lines below.
+    let deps = api::Deps { handle: swarm.handle().clone(), open: health.open_routes() };
+    let api = Api::build(api::Config::from(settings), deps).await?;
+    let api_at = api.address();
+    swarm.open(api, hub);
 
-    let mut doors = format!("hub     ws://{hub_at}\n");
+    let mut doors = format!("api     http://{api_at}\nhub     ws://{hub_at}\n");
     if let Some(telling) = telling {
-        doors.push_str(&format!("health  {}\n", health::url(telling.address)));
+        doors.push_str(&format!("health  {}\n", format_args!("http://{}", telling.address)));
     }
-    data(&doors).context("nobody hears where the doors are")?;
+    data(doors.trim_end()).context("nobody hears where the doors are")?;
     talk(format!(
         "the swarm is up over {}; Ctrl-C ends it",
         if alone { place.path().display().to_string() } else { "Redis".to_owned() }

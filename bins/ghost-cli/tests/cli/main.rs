@@ -3,6 +3,7 @@
 mod crash;
 mod look;
 mod models;
+mod remote;
 mod run;
 mod support;
 mod up;

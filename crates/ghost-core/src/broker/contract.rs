@@ -69,7 +69,7 @@ pub async fn suite<H: Harness>(make: impl AsyncFn() -> H) {
             a_tenants_tasks_go_in_the_order_they_came, a_worker_is_given_only_what_it_can_do,
             nobody_is_given_more_than_the_limit, a_postponed_task_waits_for_its_moment,
             answers_go_to_evaluators_and_to_nobody_else, what_is_past_its_deadline_is_not_handed_out;
-        leases: deliveries_are_bounded, good_order_is_no_delivery, all_leases_end_with_a_dead_owner;
+        leases: deliveries_are_bounded, dead_letters_are_listed_apart_from_other_failures, good_order_is_no_delivery, all_leases_end_with_a_dead_owner;
         books: settled_records_come_in_the_order_of_their_settlement, a_purge_takes_settled_records_only,
             news_arrives, an_acknowledged_task_survives_a_restart;
         fencing: of_two_that_write_at_once_one_wins;

@@ -56,6 +56,8 @@ const PURGE_AT_ONCE: u64 = 256;
 const PURGES_AT_ONCE: usize = 16;
 /// Members of an index that one script looks at.
 const SCAN_AT_ONCE: usize = 512;
+/// The failed tasks, newest first, among which a query looks for those that failed in one way.
+const MOST_FAILED: usize = 10_000;
 /// The furthest that a query may skip: more than any store holds, less than Lua's numbers lose digits at.
 const FURTHEST: usize = 1 << 50;
 /// Records that [`Broker::list`] gives where a query does not say.
@@ -286,7 +288,7 @@ impl RedisBroker {
         let members: Vec<String> =
             batches.into_iter().map(|batch| keys::member(&TaskKey { batch, id: id.clone() })).collect();
         let mut found = self.read(&members).await?;
-        found.retain(|(_, record)| query.status.is_none_or(|status| record.status() == status));
+        found.retain(|(_, record)| query.fits(record));
         found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
@@ -294,9 +296,9 @@ impl RedisBroker {
     /// The members of an index that a query asks for, newest first.
     async fn scan(&self, query: &Query, mut skip: usize, limit: usize) -> Result<Vec<String>, Error> {
         let batch = query.batch.map(|batch| batch.to_string()).unwrap_or_default();
-        let status = query.status.map(|status| form::letter(status).to_string()).unwrap_or_default();
+        let status = query.status().map(|status| form::letter(status).to_string()).unwrap_or_default();
         // How many there are to be found: when all are, older members need not be looked at.
-        let mut left = match query.status {
+        let mut left = match query.status() {
             Some(status) => {
                 let counted = self.tally(query.batch).await?;
                 counted.into_iter().find(|(of, _)| *of == status).map_or(0, |(_, n)| n)
@@ -304,11 +306,11 @@ impl RedisBroker {
             None => u64::MAX,
         };
         // Where the index holds nothing else, what is skipped need not be read.
-        let mut offset = if query.status.is_none() { std::mem::take(&mut skip) } else { 0 };
+        let mut offset = if query.status().is_none() { std::mem::take(&mut skip) } else { 0 };
         let mut found = Vec::new();
         while found.len() < limit && left > 0 {
             let page =
-                if query.status.is_none() { (limit - found.len()).min(SCAN_AT_ONCE) } else { SCAN_AT_ONCE };
+                if query.status().is_none() { (limit - found.len()).min(SCAN_AT_ONCE) } else { SCAN_AT_ONCE };
             let (offset_text, page_text) = (offset.to_string(), page.to_string());
             let args = [batch.as_str(), &status, &offset_text, &page_text];
             let mut reply = array(self.run(&scripts::SCAN, args).await?)?.into_iter();
@@ -324,6 +326,28 @@ impl RedisBroker {
             offset += page;
             if looked_at < page as u64 {
                 break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The records that failed in one way, newest first. No index knows the ways, so the records tell.
+    async fn failed(&self, query: &Query, limit: usize) -> Result<Vec<Record>, Error> {
+        let members = self.scan(query, 0, MOST_FAILED).await?;
+        let (mut skip, mut found) = (query.offset, Vec::new());
+        for members in members.chunks(MAX_BATCH) {
+            for (_, record) in self.read(members).await? {
+                if !query.fits(&record) {
+                    continue;
+                }
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                found.push(record);
+                if found.len() == limit {
+                    return Ok(found);
+                }
             }
         }
         Ok(found)
@@ -457,6 +481,9 @@ impl Broker for RedisBroker {
         if let Some(id) = &query.id {
             let found = self.of_id(query, id).await?;
             return Ok(found.into_iter().skip(query.offset).take(limit).collect());
+        }
+        if query.failure.is_some() {
+            return self.failed(query, limit).await;
         }
         let members = self.scan(query, query.offset.min(FURTHEST), limit).await?;
         Ok(self.read(&members).await?.into_iter().map(|(_, record)| record).collect())

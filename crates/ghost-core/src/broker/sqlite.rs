@@ -185,7 +185,8 @@ impl Broker for SqliteBroker {
         };
         only("batch", query.batch.map(|batch| batch_text(Some(batch))));
         only("id", query.id.as_ref().map(|id| id.as_str().to_owned()));
-        only("status", query.status.map(|status| status.name().to_owned()));
+        only("status", query.status().map(|status| status.name().to_owned()));
+        only("json_extract(record, '$.state.failed.code')", query.failure.clone());
         sql.push_str(" ORDER BY seq DESC LIMIT ? OFFSET ?");
         let limit = if query.limit == 0 { LIST } else { query.limit };
         values.extend([integer(limit as u64).into(), integer(query.offset as u64).into()]);

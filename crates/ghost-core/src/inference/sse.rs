@@ -16,16 +16,16 @@ const MAX_STREAM_BYTES: usize = 128 << 20;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub struct Event {
     /// Its type, where it names one.
-    pub(super) name: Option<String>,
+    pub name: Option<String>,
     /// What it says.
-    pub(super) data: String,
+    pub data: String,
 }
 
 /// The events in a stream of bytes; the first error, in words, is the last item. An event that the end of the stream
 /// cuts off is dropped.
-pub(super) fn events<B, E>(
+pub fn events<B, E>(
     bytes: impl Stream<Item = Result<B, E>> + Unpin + Send,
 ) -> impl Stream<Item = Result<Event, String>> + Unpin + Send
 where

@@ -2,12 +2,20 @@ use ghost_core::broker::redis::{Config, RedisBroker};
 use ghost_core::broker::testing::RedisServer;
 
 use super::*;
+use crate::door::{Address, Limits};
 
 async fn at(health: &Health) -> (u16, CancellationToken) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let port = listener.local_addr().expect("it listens").port();
+    let address = Address {
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        settings: ["HEALTH_HOST", "HEALTH_PORT"],
+        token: None,
+        allow_anonymous: false,
+    };
+    let door = Door::open(&address, Limits::default()).await.expect("a free port");
+    let port = door.address().port();
     let shutdown = CancellationToken::new();
-    tokio::spawn(health.clone().serve(listener, shutdown.clone()));
+    tokio::spawn(health.clone().serve(door, shutdown.clone()));
     (port, shutdown)
 }
 

@@ -1,6 +1,7 @@
 //! Which batch a run is: a new one, or the continuation of an earlier one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ghost_core::broker::Broker;
 use ghost_core::id::BatchId;
@@ -8,6 +9,7 @@ use ghost_service::data_dir::DataDir;
 
 use super::Args;
 use super::input::Input;
+use crate::access::{Access, Local};
 use crate::commands::cancel;
 use crate::exit::misuse;
 use crate::output::{count, talk};
@@ -19,7 +21,7 @@ pub(crate) async fn begin(
     input: &Input,
     results: Option<PathBuf>,
     data: &DataDir,
-    broker: &dyn Broker,
+    broker: &Arc<dyn Broker>,
 ) -> anyhow::Result<Run> {
     let earlier = Run::latest(data, input.path.as_deref(), &input.sha256)?;
     match earlier {
@@ -46,7 +48,8 @@ pub(crate) async fn begin(
                     input.name
                 )));
             }
-            let withdrawn = cancel::unsettled(broker, run.batch).await?;
+            let here = Access::Local(Local { data: data.clone(), broker: broker.clone() });
+            let withdrawn = cancel::unsettled(&here, run.batch).await?;
             talk(format!("gave up run {}: withdrew {}", run.batch, count(withdrawn, "task")));
             Run { finished: true, ..run }.save(data)?;
             Ok(fresh(input, results))

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::lifecycle::{MAX_DELIVERIES, Refusal};
+use crate::broker::Query;
+use crate::lifecycle::{DELIVERIES_EXHAUSTED, MAX_DELIVERIES, Refusal};
 use crate::task::Status;
 
 const LOST: Result<Record, AdvanceError> = Err(AdvanceError::Refused(Refusal::LeaseLost));
@@ -39,9 +40,32 @@ pub(super) async fn deliveries_are_bounded(harness: &mut impl Harness) {
         harness.pass(LEASE);
         reaped(harness).await;
     }
-    assert_eq!(failure_code(&get(harness, &keys[0]).await), "deliveries_exhausted");
+    assert_eq!(failure_code(&get(harness, &keys[0]).await), DELIVERIES_EXHAUSTED);
     assert_eq!(claimed(harness, &wants("w", Stage::Infer, 1)).await.len(), 0);
     assert_eq!(counters(harness).await["tasks.failed"], 1);
+}
+
+pub(super) async fn dead_letters_are_listed_apart_from_other_failures(harness: &mut impl Harness) {
+    given(harness, ["poison", "venom"].map(|id| json!({"task_id": id}))).await;
+    for _ in 0..MAX_DELIVERIES {
+        assert_eq!(claimed(harness, &wants("w", Stage::Infer, 2)).await.len(), 2);
+        harness.pass(LEASE);
+        reaped(harness).await;
+    }
+    given(harness, [json!({"task_id": "rejected"})]).await;
+    let record = claim_one(harness, "w", Stage::Infer).await;
+    done(harness, &record, failed(&record)).await;
+    let letters = async |query: Query| {
+        let query = Query { failure: Some(DELIVERIES_EXHAUSTED.to_owned()), ..query };
+        let listed = surely(|| harness.broker().list(&query)).await;
+        listed.into_iter().map(|record| record.key.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(letters(Query::default()).await, ["venom", "poison"]);
+    assert_eq!(letters(Query { limit: 1, offset: 1, ..Query::default() }).await, ["poison"]);
+    let named = |id: &str| Query { id: Some(id.parse().expect("an id")), ..Query::default() };
+    assert_eq!(letters(named("poison")).await, ["poison"]);
+    assert_eq!(letters(named("rejected")).await, [""; 0]);
+    assert_eq!(letters(Query { status: Some(Status::Pending), ..Query::default() }).await, [""; 0]);
 }
 
 pub(super) async fn good_order_is_no_delivery(harness: &mut impl Harness) {

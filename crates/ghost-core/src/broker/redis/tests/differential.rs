@@ -253,7 +253,7 @@ impl Both {
             let statuses = std::iter::once(None).chain(Status::ALL.map(Some));
             for status in statuses {
                 for (limit, offset) in [(0, 0), (2, 1)] {
-                    let query = Query { batch, status, limit, offset, id: None };
+                    let query = Query { batch, status, limit, offset, ..Query::default() };
                     self.lists_agree(&query).await?;
                 }
             }
