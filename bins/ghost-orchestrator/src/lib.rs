@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub mod api;
+pub mod ingest;
 
 /// How an orchestrator behaves.
 #[derive(Debug, Clone)]
