@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, watch};
+use crate::commands::{
+    bench, cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, watch,
+};
 use crate::output::Format;
 
 /// Answers tasks with a small model on this machine where that is good enough, and with Claude where it is not.
@@ -67,9 +69,12 @@ pub(crate) enum Command {
     Queue,
     #[command(subcommand)]
     Dlq(dlq::Command),
-    /// Show which models there are, bring more, check them
+    /// Show which models there are, bring more, check and measure them
     #[command(subcommand)]
     Models(models::Command),
+    /// Measure how fast this machine is
+    #[command(subcommand)]
+    Bench(bench::Command),
     Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
