@@ -4,10 +4,12 @@
 
 pub mod claude_server;
 pub mod faults;
+pub mod gated_claude;
 pub mod gguf;
 pub mod hub_server;
 pub mod line;
 pub mod openai_server;
+pub mod programs;
 pub mod python;
 pub mod scripted_server;
 pub mod slm_evaluation;

@@ -9,18 +9,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use ghost_a2a::session::{self, Session};
 use ghost_a2a::upgrade;
-use ghost_core::broker::sqlite::{Options, SqliteBroker};
 use ghost_core::broker::{self, Broker};
 use ghost_core::checks::Help;
-use ghost_core::config::{Secret, Sources};
+use ghost_core::config::{self as settings, Secret};
 use ghost_core::id::AgentId;
 use ghost_core::stand_in::{self, StandIn};
 use ghost_core::token::Token;
-use ghost_service::{door, shutdown, telemetry};
+use ghost_service::door;
+use ghost_service::health::Health;
+use ghost_service::models;
+use ghost_service::program::{self, Program, Start};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -155,6 +156,14 @@ impl Hub {
     /// The way to it.
     pub fn handle(&self) -> Handle {
         Handle { inner: self.inner.clone() }
+    }
+
+    /// Lets `health` tell how many connections there are.
+    pub fn tell(&self, health: &Health) {
+        let inner = self.inner.clone();
+        health.gauge("ghost_a2a_connections", "Connections of ghosts to this hub", move || {
+            inner.config.max_sessions.saturating_sub(inner.room.available_permits()) as u64
+        });
     }
 
     /// Lets callers in until `shutdown`; then those who are there have five seconds to get their answers.
@@ -292,52 +301,34 @@ impl Handle {
     }
 }
 
-/// Runs a hub over the store in the data directory until it is told to end.
+const PROGRAM: Program = Program { name: "ghost-a2a-hub", role: "hub", health_port: 8084 };
+
+/// Runs a hub until it is told to end.
 pub fn main() -> ExitCode {
-    match serve(cli::Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::talk(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    let cli = cli::Cli::parse();
+    program::main(PROGRAM, &cli.flags, cli.settings(), cli.command, serve)
 }
 
-fn serve(cli: cli::Cli) -> anyhow::Result<()> {
-    let settings = ghost_core::config::Config::load(Sources::of_process(cli.settings()?))?;
-    telemetry::init(settings.service.log_format, settings.service.log_level)
-        .context("the log cannot be set up")?;
-    for warning in &settings.warnings {
-        warn!("{warning}");
-    }
-    let store = cli::database(settings.broker.data.as_deref())?;
-    let options = Options { backlog: settings.broker.max_backlog, ..Options::default() };
-    let broker = SqliteBroker::open(&store, options)
-        .with_context(|| format!("the store {} cannot be opened", store.display()))?;
-    let config = Config {
+async fn serve(start: Start) -> anyhow::Result<()> {
+    let Start { settings, agent_id, broker, health, shutdown } = start;
+    let hub = Hub::build(config(&settings, agent_id, models::help(&settings)?), Deps { broker }).await?;
+    // Whoever started it with port 0 learns here where it is.
+    program::say(&format!("ws://{}", hub.address()))?;
+    hub.tell(&health);
+    hub.run(shutdown.drain).await;
+    Ok(())
+}
+
+/// How a hub of a swarm of several programs behaves.
+pub fn config(settings: &settings::Config, agent_id: AgentId, help: Help) -> Config {
+    Config {
+        agent_id,
         host: settings.a2a.host.clone(),
         port: settings.a2a.port,
         token: settings.service.api_token.clone(),
         allow_anonymous: settings.service.allow_anonymous,
         lease: settings.broker.lease,
-        help: Help {
-            llm_available: settings.llm.choice().is_some(),
-            fallback: settings.routing.fallback,
-            slm_revises: false,
-        },
+        help,
         ..Config::default()
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the threads of the hub cannot be started")?;
-    runtime.block_on(async {
-        let hub = Hub::build(config, Deps { broker: Arc::new(broker) }).await?;
-        // Whoever started it with port 0 learns here where it is.
-        cli::say(&format!("ws://{}", hub.address()))?;
-        let signals = shutdown::signals();
-        // None: a second signal asked to leave at once.
-        let _ = shutdown::unless_left(&signals, hub.run(signals.drain.clone())).await;
-        anyhow::Ok(())
-    })
+    }
 }

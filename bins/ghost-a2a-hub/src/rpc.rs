@@ -173,7 +173,7 @@ impl Conversation {
         let present = agents.into_iter().find(|info| info.agent_id == agent_id);
         let (info, proof) = register.join(agent_id, present.as_ref(), now)?;
         let lease = self.announce(info.clone()).await?;
-        info!(event = "worker_registered", agent.id = %info.agent_id, epoch = proof.epoch, "{} joined and takes up to {} tasks at once", info.agent_id, info.max_load);
+        info!(event = "agent_joined", agent.id = %info.agent_id, epoch = proof.epoch, "{} joined and takes up to {} tasks at once", info.agent_id, info.max_load);
         let answer = json!({
             "agentId": proof.agent_id,
             "leaseId": proof.lease_id,
@@ -206,7 +206,7 @@ impl Conversation {
         patiently(|| self.hub.broker.withdraw(id)).await.map_err(|error| away(&error))?;
         self.hub.directory.note_left(id);
         *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        info!(event = "worker_unregistered", agent.id = %id, "{id} left");
+        info!(event = "agent_left", agent.id = %id, "{id} left");
         Ok(json!({}))
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, watch,
+    bench, cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, up, watch,
 };
 use crate::output::Format;
 
@@ -55,6 +55,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
+    Up(up::Args),
     Submit(submit::Args),
     Ps(ps::Args),
     Explain(explain::Args),
@@ -95,6 +96,7 @@ Examples:
   ghost run examples/tasks.jsonl --resume            go on after Ctrl-C or a crash
   ghost submit \"Which field is the id?\" --stream    answer one task, word by word
   ghost submit --category spam --category ham --prompt @mail.txt \"Sort this mail\"
+  ghost up                                           a whole swarm in this process, until Ctrl-C
   ghost explain line-3-a1b2c3d4                      who answered it, why, at what cost
   ghost retry --all                                  after setting a key
   ghost watch --url http://127.0.0.1:8080            the tasks of a running swarm, live

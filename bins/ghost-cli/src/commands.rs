@@ -19,6 +19,7 @@ pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod submit;
+pub(crate) mod up;
 pub(crate) mod watch;
 
 /// Does what was typed.
@@ -26,6 +27,7 @@ pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit>
     let context = || Context::new(global);
     match command {
         Command::Run(args) => wait(run::perform(&context()?, args)),
+        Command::Up(args) => wait(up::perform(&context()?, args)),
         Command::Submit(args) => wait(submit::perform(&context()?, args)),
         Command::Ps(args) => wait(ps::perform(&context()?, args)),
         Command::Explain(args) => wait(explain::perform(&context()?, args)),

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use ghost_core::config::{Config, LogLevel, Sources};
+use ghost_service::data_dir::DataDir;
 use ghost_service::telemetry;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
@@ -12,7 +13,6 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::access::{Access, Local, Remote};
 use crate::cli::Global;
-use crate::data_dir::DataDir;
 use crate::exit::misuse;
 use crate::hub;
 use crate::output::{Format, talk};

@@ -27,8 +27,8 @@ pub(crate) use pull::{News, Order, Pulled, pull};
 pub(crate) use reference::Reference;
 pub(crate) use remote::{Hub, Patience};
 
-use crate::data_dir::DataDir;
-use crate::tiny;
+use ghost_service::data_dir::DataDir;
+use ghost_service::models;
 
 /// The folder in the data directory that holds models.
 pub(crate) const FOLDER: &str = "models";
@@ -40,7 +40,7 @@ pub(crate) fn resolve(config: &mut Config) -> Option<String> {
         return None;
     }
     let name = slm.model.clone()?;
-    if name == tiny::capability().model {
+    if name == models::tiny().model {
         return None;
     }
     // Whoever needs the directory says why there is none.

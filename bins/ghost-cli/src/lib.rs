@@ -12,8 +12,6 @@ mod access;
 mod cli;
 mod commands;
 mod context;
-mod data_dir;
-mod engine;
 mod exit;
 mod hub;
 mod output;
@@ -26,7 +24,6 @@ mod story;
 mod summary;
 mod swarm;
 mod tasks;
-mod tiny;
 
 /// Parses the command line, does what it says, and tells the shell how it went.
 pub fn main() -> ExitCode {

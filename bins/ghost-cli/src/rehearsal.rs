@@ -2,23 +2,40 @@
 //!
 //! One fixed text would fail the checks of form, and a dry run would show failures that the real run does not have.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use ghost_core::config::Config;
+use ghost_core::inference::hybrid::{Engine, Slm};
 use ghost_core::inference::{Backend, Completion, Deltas, Error, Finish, Provider, Request, Shape, Usage};
+use ghost_service::models;
+use ghost_worker::engine::{self, Loaded};
 use serde_json::{Map, Value, json};
 
 /// What it says where any text will do.
 const WORDS: &str = "(dry run)";
 
+/// Scripted models in the place of the real ones: nothing is loaded, sent or paid.
+pub(crate) fn load(config: &Config) -> anyhow::Result<Loaded> {
+    let model = config.llm.model_or_default();
+    let slm = models::capability(config)?.map(|capability| Slm {
+        backend: Arc::new(Rehearsal::new(Provider::Slm, capability.model.clone())),
+        capability,
+    });
+    let llm: Arc<dyn Backend> = Arc::new(Rehearsal::new(Provider::Llm, model));
+    Ok(Loaded::of(Engine::build(engine::hybrid_config(config), slm, Some(llm), engine::pricing(config)?)))
+}
+
 /// A model that is none.
 #[derive(Debug)]
-pub(crate) struct Rehearsal {
+struct Rehearsal {
     provider: Provider,
     model: String,
 }
 
 impl Rehearsal {
     /// Stands in for this model.
-    pub(crate) fn new(provider: Provider, model: impl Into<String>) -> Self {
+    fn new(provider: Provider, model: impl Into<String>) -> Self {
         Self { provider, model: model.into() }
     }
 }

@@ -159,7 +159,7 @@ fn without_overtaken(
     whole_bytes: u64,
     current: &HashMap<TaskId, u32>,
 ) -> anyhow::Result<File> {
-    let part = crate::data_dir::part_of(path);
+    let part = ghost_service::data_dir::part_of(path);
     let copy = File::options().read(true).write(true).create(true).truncate(true).open(&part)?;
     let mut writer = BufWriter::new(&copy);
     let mut kept = HashMap::new();

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use ghost_core::id::BatchId;
 use serde::{Deserialize, Serialize};
 
-use crate::data_dir::{DataDir, write_whole};
+use ghost_service::data_dir::{DataDir, write_whole};
 
 /// One `ghost run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

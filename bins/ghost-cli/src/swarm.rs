@@ -6,42 +6,49 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ghost_core::broker::sqlite::{Options, SqliteBroker};
+use ghost_a2a_hub::Hub;
 use ghost_core::broker::{Broker, News};
+use ghost_core::checks::Help;
+use ghost_core::id::AgentId;
 use ghost_core::task::Status;
+use ghost_core::taskmaster::TaskMaster;
 use ghost_core::taskmaster::route::Available;
-use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use ghost_evaluator::Evaluator;
+use ghost_orchestrator::api::Api;
 use ghost_orchestrator::{Handle, Orchestrator};
+use ghost_service::broker;
+use ghost_service::data_dir::DataDir;
 use ghost_service::shutdown::{self, unless_left};
 use ghost_service::tasks::Owned;
 use ghost_worker::Worker;
+use ghost_worker::engine::{self, Loaded};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::data_dir::DataDir;
-use crate::engine::{self, Loaded};
+use crate::output::talk;
 
-/// How long running tasks may take to finish once no more are begun; a model may need that long for a long answer.
+/// How long the tasks of a command may take to finish once no more are begun; a model may need that long for a long answer.
 const DRAIN: Duration = Duration::from_secs(60);
 /// How long evaluators may take for the answers that are left after that.
 const LAST_JUDGEMENTS: Duration = Duration::from_secs(5);
 
 /// The store in the data directory.
 pub(crate) fn store(context: &Context, data: &DataDir) -> anyhow::Result<Arc<dyn Broker>> {
-    let path = data.database();
-    let broker = SqliteBroker::open(&path, options(context))
-        .with_context(|| format!("the store {} cannot be opened", path.display()))?;
-    Ok(Arc::new(broker))
+    broker::sqlite(&context.config, data)
 }
 
 /// A store that is gone with the process.
 pub(crate) fn rehearsal_store(context: &Context) -> anyhow::Result<Arc<dyn Broker>> {
-    Ok(Arc::new(SqliteBroker::in_memory(options(context))?))
+    Ok(broker::in_memory(&context.config)?)
 }
 
-fn options(context: &Context) -> Options {
-    Options { backlog: context.config.broker.max_backlog, ..Options::default() }
+/// Loads the models, and says what their user should know of them.
+pub(crate) fn load(context: &Context, data: &DataDir) -> anyhow::Result<Loaded> {
+    let models = engine::load(&context.config, data)?;
+    for warning in &models.warnings {
+        talk(format!("warning: {warning}"));
+    }
+    Ok(models)
 }
 
 /// An orchestrator's door to a store, whoever executes from it.
@@ -50,28 +57,53 @@ pub(crate) fn door(
     broker: Arc<dyn Broker>,
     available: Available,
 ) -> anyhow::Result<Handle> {
-    Ok(orchestrator(context, broker, available)?.handle())
+    Ok(orchestrator(context, broker, available, &Life::Batch)?.handle())
 }
 
 fn orchestrator(
     context: &Context,
     broker: Arc<dyn Broker>,
     available: Available,
+    life: &Life,
 ) -> anyhow::Result<Orchestrator> {
-    let thresholds = thresholds(context)?;
-    let config = ghost_orchestrator::Config {
-        max_wait: context.config.broker.max_wait,
-        lease: context.config.broker.lease,
-        ..ghost_orchestrator::Config::default()
+    let settings = &context.config;
+    let config = ghost_orchestrator::config(settings, life.agent_id(context, "orchestrator"));
+    let config = match life {
+        // What it hosts is all there is; and results stay until somebody has read them.
+        Life::Batch => ghost_orchestrator::Config { ask_workers: false, result_ttl: None, ..config },
+        Life::Service { .. } => config,
     };
-    let deps =
-        ghost_orchestrator::Deps { broker, taskmaster: Arc::new(TaskMaster::new(thresholds)), available };
-    Ok(Orchestrator::build(config, deps))
+    let taskmaster = Arc::new(TaskMaster::new(ghost_orchestrator::thresholds(settings)?));
+    Ok(Orchestrator::build(config, ghost_orchestrator::Deps { broker, taskmaster, available }))
 }
 
-fn thresholds(context: &Context) -> anyhow::Result<Thresholds> {
-    let routing = &context.config.routing;
-    Ok(Thresholds::new(routing.simple_threshold, routing.complex_threshold)?)
+/// What a swarm in this process lives for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// The tasks of one command.
+    Batch,
+    /// Whatever comes, until its user ends it.
+    Service {
+        /// Whether nobody else executes from the store.
+        alone: bool,
+    },
+}
+
+impl Life {
+    /// How long running tasks may take to finish once no more are begun.
+    fn drain(self, context: &Context) -> Duration {
+        match self {
+            Life::Batch => DRAIN,
+            Life::Service { .. } => context.config.service.drain,
+        }
+    }
+
+    /// The name of one of its agents.
+    pub(crate) fn agent_id(self, context: &Context, role: &str) -> AgentId {
+        let named = context.config.service.agent_id.as_ref().filter(|_| self != Life::Batch);
+        let named = named.and_then(|name| format!("{name}-{role}").parse().ok());
+        named.unwrap_or_else(|| AgentId::generate(role))
+    }
 }
 
 /// The services, running.
@@ -80,6 +112,8 @@ pub(crate) struct Swarm {
     handle: Handle,
     infer: Stage,
     rest: Stage,
+    life: Life,
+    drain: Duration,
     /// The models live as long as the services that use them.
     _models: Loaded,
 }
@@ -104,37 +138,47 @@ impl Stage {
 
 impl Swarm {
     /// Starts them.
-    pub(crate) fn start(context: &Context, broker: Arc<dyn Broker>, models: Loaded) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        context: &Context,
+        broker: Arc<dyn Broker>,
+        models: Loaded,
+        life: Life,
+    ) -> anyhow::Result<Self> {
+        let (settings, drain) = (&context.config, life.drain(context));
         let available = models.engine.available();
-        let lease = context.config.broker.lease;
-        let llm_available = available.llm;
-        let slm_revises = available.slm.as_ref().is_some_and(|slm| slm.general);
-        let orchestrator = orchestrator(context, broker.clone(), available)?;
+        let help = Help {
+            llm_available: available.llm,
+            fallback: models.engine.falls_back(),
+            slm_revises: available.slm.as_ref().is_some_and(|slm| slm.general),
+        };
+        let orchestrator = orchestrator(context, broker.clone(), available, &life)?;
         let handle = orchestrator.handle();
+        let thresholds = ghost_orchestrator::thresholds(settings)?;
         let worker = Worker::build(
             ghost_worker::Config {
-                max_load: engine::at_once(&context.config),
-                lease,
-                drain: DRAIN,
-                thresholds: thresholds(context)?,
-                ..ghost_worker::Config::default()
+                drain,
+                ..ghost_worker::config(settings, life.agent_id(context, "worker"), thresholds)
             },
             ghost_worker::Deps { broker: broker.clone(), engine: models.engine.clone() },
         );
         let evaluator = Evaluator::build(
             ghost_evaluator::Config {
-                lease,
-                fallback: models.engine.falls_back(),
-                slm_revises,
-                ..ghost_evaluator::Config::default()
+                ask_workers: life != Life::Batch,
+                ..ghost_evaluator::config(settings, life.agent_id(context, "evaluator"), help)
             },
-            ghost_evaluator::Deps { broker: broker.clone(), llm_available },
+            ghost_evaluator::Deps { broker: broker.clone(), llm_available: help.llm_available },
         );
         let (mut infer, mut rest) = (Stage::new(), Stage::new());
         infer.tasks.spawn("worker", worker.run(infer.shutdown.clone()));
         rest.tasks.spawn("orchestrator", orchestrator.run(rest.shutdown.clone()));
         rest.tasks.spawn("evaluator", evaluator.run(rest.shutdown.clone()));
-        Ok(Self { broker, handle, infer, rest, _models: models })
+        Ok(Self { broker, handle, infer, rest, life, drain, _models: models })
+    }
+
+    /// Opens doors, which close before the rest ends.
+    pub(crate) fn open(&mut self, api: Api, hub: Hub) {
+        self.infer.tasks.spawn("HTTP door", api.run(self.infer.shutdown.clone()));
+        self.infer.tasks.spawn("hub", hub.run(self.infer.shutdown.clone()));
     }
 
     /// The way in.
@@ -152,9 +196,12 @@ impl Swarm {
 
     /// Ends in good order: nothing new is begun, what runs is finished and judged, the rest stays in the store.
     pub(crate) async fn drain(self) -> anyhow::Result<()> {
-        let infer = self.infer.end(DRAIN + LAST_JUDGEMENTS).await;
-        // What cannot be judged in time stays in the store as answered, and is judged next time.
-        let _ = tokio::time::timeout(LAST_JUDGEMENTS, judged(&*self.broker)).await;
+        let infer = self.infer.end(self.drain + LAST_JUDGEMENTS).await;
+        // Others judge on where there are any. What cannot be judged in time stays in the store as answered, and is
+        // judged next time.
+        if self.life != (Life::Service { alone: false }) {
+            let _ = tokio::time::timeout(LAST_JUDGEMENTS, judged(&*self.broker)).await;
+        }
         let rest = self.rest.end(LAST_JUDGEMENTS).await;
         infer.and(rest)
     }
@@ -170,7 +217,7 @@ pub(crate) async fn host<T>(
 ) -> anyhow::Result<Option<T>> {
     free_leases(&**broker).await?;
     let shutdown = shutdown::signals();
-    let swarm = Swarm::start(context, broker.clone(), engine::load(&context.config, data)?)?;
+    let swarm = Swarm::start(context, broker.clone(), load(context, data)?, Life::Batch)?;
     let done = tokio::select! {
         done = work(&swarm) => Some(done),
         () = shutdown.drain.cancelled() => None,

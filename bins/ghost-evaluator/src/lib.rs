@@ -10,10 +10,15 @@ use ghost_core::checks::{self, Help};
 use ghost_core::id::AgentId;
 use ghost_core::lifecycle::{Evaluation, Event, Record, Stage};
 use ghost_core::messages::{AgentInfo, AgentStatus, Role};
+use ghost_core::roster::{Models, Roster};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
+
+mod program;
+
+pub use program::{config, main};
 
 /// How an evaluator behaves.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub struct Config {
     pub fallback: bool,
     /// Whether the SLM can use a critique: a general model can, the tiny one cannot. Default: no.
     pub slm_revises: bool,
+    /// Whether the models count that live workers announce, and the settings only where none does. Default: no.
+    pub ask_workers: bool,
 }
 
 impl Default for Config {
@@ -45,6 +52,7 @@ impl Default for Config {
             presence: Duration::from_secs(10),
             fallback,
             slm_revises,
+            ask_workers: false,
         }
     }
 }
@@ -63,6 +71,7 @@ pub struct Evaluator {
     config: Config,
     broker: Arc<dyn Broker>,
     help: Help,
+    roster: Roster,
 }
 
 impl Evaluator {
@@ -73,7 +82,7 @@ impl Evaluator {
             fallback: config.fallback,
             slm_revises: config.slm_revises,
         };
-        Self { config, broker: deps.broker, help }
+        Self { config, help, roster: Roster::new(deps.broker.clone()), broker: deps.broker }
     }
 
     /// Judges until `shutdown`, then finishes what it has claimed and returns. Dropping this is a crash: what it held
@@ -118,6 +127,16 @@ impl Evaluator {
         }
     }
 
+    /// Who could do better than an answer that is rejected.
+    async fn help(&self) -> Help {
+        let models = if self.config.ask_workers { self.roster.models().await } else { None };
+        models.map_or(self.help, |Models { slm, llm }| Help {
+            llm_available: llm,
+            slm_revises: slm.is_some_and(|slm| slm.general),
+            ..self.help
+        })
+    }
+
     /// Judges as many answers as there are and fit; says how many it claimed.
     async fn judge_some(&self) -> usize {
         let claim = Claim {
@@ -135,9 +154,13 @@ impl Evaluator {
             }
         };
         let claimed = records.len();
+        if claimed == 0 {
+            return 0;
+        }
+        let help = self.help().await;
         let mut judging = JoinSet::new();
         for record in records {
-            judging.spawn(judge(self.broker.clone(), record, self.help));
+            judging.spawn(judge(self.broker.clone(), record, help));
         }
         while let Some(judged) = judging.join_next().await {
             if let Err(error) = judged {

@@ -10,6 +10,7 @@ use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, Submission, adv
 use ghost_core::id::{AgentId, BatchId, TaskId, TaskKey};
 use ghost_core::lifecycle::{Event, Record, Timestamp};
 use ghost_core::messages::{AgentInfo, AgentStatus, Role};
+use ghost_core::roster::Roster;
 use ghost_core::task::TaskRequest;
 use ghost_core::taskmaster::TaskMaster;
 use ghost_core::taskmaster::route::{Available, decide};
@@ -18,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub mod api;
+mod program;
+mod watch;
+
+pub use program::{config, main, thresholds};
 
 /// How an orchestrator behaves.
 #[derive(Debug, Clone)]
@@ -30,6 +35,10 @@ pub struct Config {
     pub lease: Duration,
     /// How often who waits for a task looks at it though no news came. Default: 1 s.
     pub poll: Duration,
+    /// Whether the models count that live workers announce, and [`Deps::available`] only where none does. Default: no.
+    pub ask_workers: bool,
+    /// How long settled tasks are kept; none leaves them to the store (RESULT_TTL). Default: none.
+    pub result_ttl: Option<Duration>,
 }
 
 impl Default for Config {
@@ -39,6 +48,8 @@ impl Default for Config {
             max_wait: Duration::from_secs(24 * 60 * 60),
             lease: Duration::from_secs(30),
             poll: Duration::from_secs(1),
+            ask_workers: false,
+            result_ttl: None,
         }
     }
 }
@@ -68,12 +79,25 @@ pub struct Handle {
 struct Inner {
     config: Config,
     deps: Deps,
+    roster: Roster,
+}
+
+impl Inner {
+    /// Who could answer a task now.
+    async fn available(&self) -> Available {
+        if self.config.ask_workers {
+            self.roster.available(&self.deps.available).await
+        } else {
+            self.deps.available.clone()
+        }
+    }
 }
 
 impl Orchestrator {
     /// An orchestrator over these.
     pub fn build(config: Config, deps: Deps) -> Self {
-        Self { inner: Arc::new(Inner { config, deps }) }
+        let roster = Roster::new(deps.broker.clone());
+        Self { inner: Arc::new(Inner { config, deps, roster }) }
     }
 
     /// The way to it.
@@ -81,9 +105,13 @@ impl Orchestrator {
         Handle { inner: self.inner.clone() }
     }
 
-    /// Frees ended leases and fails what ran or waited too long, until `shutdown`.
+    /// Frees ended leases, fails what ran or waited too long, and notices who comes and goes, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Inner { config, deps } = &*self.inner;
+        tokio::join!(self.look_after(&shutdown), watch::workers(&*self.inner.deps.broker, &shutdown));
+    }
+
+    async fn look_after(&self, shutdown: &CancellationToken) {
+        let Inner { config, deps, .. } = &*self.inner;
         let agent = AgentInfo {
             agent_id: config.agent_id.clone(),
             role: Role::Orchestrator,
@@ -99,6 +127,7 @@ impl Orchestrator {
                 debug!(error = %error, "the announcement was not heard: {error}");
             }
             self.free_overdue().await;
+            self.forget_settled().await;
             // Not all at the same moment, where there are several.
             let pause = config.lease.mul_f64(0.375 + 0.25 * chance.f64());
             tokio::select! {
@@ -111,8 +140,20 @@ impl Orchestrator {
         let _ = deps.broker.withdraw(&config.agent_id).await;
     }
 
+    async fn forget_settled(&self) {
+        let Inner { config, deps, .. } = &*self.inner;
+        if config.result_ttl.is_none() {
+            return;
+        }
+        match deps.broker.purge(config.result_ttl, None).await {
+            Ok(0) => {}
+            Ok(removed) => debug!(removed, "{removed} settled tasks were past their time and are gone"),
+            Err(error) => warn!(error = %error, "settled tasks that are past their time stay: {error}"),
+        }
+    }
+
     async fn free_overdue(&self) {
-        let Inner { config, deps } = &*self.inner;
+        let Inner { config, deps, .. } = &*self.inner;
         loop {
             match reap(&*deps.broker, config.max_wait).await {
                 // A full batch: there may be more.
@@ -137,12 +178,16 @@ impl Handle {
         requests: Vec<TaskRequest>,
     ) -> Result<Vec<Submission>, Error> {
         let broker = &self.inner.deps.broker;
+        let available = self.inner.available().await;
         let mut submissions = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             let now = broker.now().await?;
-            let records =
-                requests.by_ref().take(MAX_BATCH).map(|request| self.record(batch, request, now)).collect();
+            let records = requests
+                .by_ref()
+                .take(MAX_BATCH)
+                .map(|request| self.record(batch, request, &available, now))
+                .collect();
             submissions.extend(broker.submit(records).await?);
         }
         for submission in &submissions {
@@ -156,10 +201,10 @@ impl Handle {
     /// # Errors
     /// [`AdvanceError`], as where the task has not failed.
     pub async fn retry(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
-        let Deps { broker, taskmaster, available } = &self.inner.deps;
+        let Deps { broker, taskmaster, .. } = &self.inner.deps;
         let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
         let verdict = taskmaster.classify(&record.request);
-        let decision = decide(&record.request, &verdict, available);
+        let decision = decide(&record.request, &verdict, &self.inner.available().await);
         let record = advance(&**broker, record, Event::Retry(verdict, decision)).await?;
         classified(&record);
         Ok(record)
@@ -183,8 +228,14 @@ impl Handle {
         settled(&*self.inner.deps.broker, key, self.inner.config.poll).await
     }
 
-    fn record(&self, batch: Option<BatchId>, mut request: TaskRequest, now: Timestamp) -> Record {
-        let Deps { taskmaster, available, .. } = &self.inner.deps;
+    fn record(
+        &self,
+        batch: Option<BatchId>,
+        mut request: TaskRequest,
+        available: &Available,
+        now: Timestamp,
+    ) -> Record {
+        let Deps { taskmaster, .. } = &self.inner.deps;
         let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
         let verdict = taskmaster.classify(&request);
         let decision = decide(&request, &verdict, available);

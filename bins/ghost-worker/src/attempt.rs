@@ -80,6 +80,7 @@ async fn process(inner: &Inner, record: &Record, hold: &Hold) -> (Result<Answer,
         (Some(deadline), Ok(now)) => deadline.since(now),
         _ => record.request.timeout(),
     };
+    let timeout = inner.config.timeout.map_or(timeout, |longest| timeout.min(longest));
     let task = Task::new(record, inner.swarm.clone(), timeout, cancel.clone(), deltas);
     let publish = async {
         let mut waiting = Vec::new();

@@ -15,7 +15,7 @@ use ghost_core::lifecycle::{Event, Record};
 use ghost_core::messages::{AgentInfo, AgentStatus};
 use ghost_core::task::Status;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -114,8 +114,9 @@ impl Heart {
                 biased;
                 () = stop.cancelled() => return,
                 _ = beats.tick() => {
-                    self.announce().await;
-                    self.renew(|_| true).await;
+                    // Side by side, and no longer than a lease: a store that hangs must not keep us from knowing that
+                    // our time is over.
+                    let _ = tokio::join!(timeout(self.lease, self.announce()), self.renew(|_| true));
                     if news.is_none() {
                         news = self.broker.subscribe().await.ok();
                     }
@@ -154,9 +155,16 @@ impl Heart {
 
     async fn renew_one(&self, token: LeaseToken, record: Record) {
         let asked = Instant::now();
-        let renewed = advance(&*self.broker, record, Event::Renew(token, self.lease)).await;
+        let Some(until) = self.held().get(&token).map(|held| held.until) else { return };
+        let renewal = advance(&*self.broker, record, Event::Renew(token, self.lease));
+        let renewed = timeout_at(until, renewal).await;
         let mut table = self.held();
         let Some(held) = table.get_mut(&token) else { return };
+        let Ok(renewed) = renewed else {
+            let key = &held.record.key;
+            warn!(task.id = %key, "the lease of task {key} was not renewed in time: the store does not answer");
+            return held.lost.cancel();
+        };
         match renewed {
             Ok(record) => {
                 held.record = record;

@@ -5,7 +5,7 @@
 //!                    └── the lease is renewed from elsewhere, so that a busy runtime cannot lose it ──┘
 //! ```
 //! A permit is taken before a task is, so that nothing waits here while others have room. What a [`Ghost`] is stands in
-//! [`ghost`], one delivery in [`attempt`], the leases in [`heart`]. Where no evaluator is alive the worker runs the
+//! [`ghost`], one delivery in [`attempt`], the leases in [`heart`], which models there are in [`engine`]. Where no evaluator is alive the worker runs the
 //! formal checks itself ([`ghost_core::stand_in`]).
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use ghost_core::id::AgentId;
 use ghost_core::inference::hybrid::Engine;
 use ghost_core::lifecycle::{DEFAULT_CAPABILITY, Failure, Stage};
 use ghost_core::messages::{AgentInfo, AgentStatus};
+use ghost_core::roster;
 use ghost_core::stand_in::{self, StandIn};
 use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,8 +30,13 @@ use ghost::{Ghost, Models, Swarm};
 use heart::Heart;
 
 mod attempt;
+pub mod engine;
 pub mod ghost;
 mod heart;
+mod program;
+pub mod tiny;
+
+pub use program::{config, main};
 
 /// How a worker behaves.
 #[derive(Debug, Clone)]
@@ -49,6 +55,8 @@ pub struct Config {
     pub drain: Duration,
     /// How long after its start it still expects an evaluator to come. Default: 10 s.
     pub evaluator_grace: Duration,
+    /// The longest that one delivery may take, whatever the task allows. Default: what the task allows.
+    pub timeout: Option<Duration>,
     /// Where leases are renewed. Default: on a thread of their own.
     pub pulse: Pulse,
     /// How the tasks are classified that a ghost sends. Default: 0.3 and 0.7.
@@ -74,6 +82,7 @@ impl Default for Config {
             poll: Duration::from_secs(1),
             drain: Duration::from_secs(20),
             evaluator_grace: Duration::from_secs(10),
+            timeout: None,
             pulse: Pulse::OwnThread,
             thresholds: Thresholds::default(),
         }
@@ -129,7 +138,7 @@ impl Worker {
             slm_revises: available.slm.as_ref().is_some_and(|slm| slm.general),
         };
         let (capabilities, max_load) = (ghost.capabilities(), ghost.max_load().max(1));
-        let agent = AgentInfo {
+        let mut agent = AgentInfo {
             agent_id: config.agent_id.clone(),
             role: ghost.role(),
             status: AgentStatus::Idle,
@@ -138,6 +147,7 @@ impl Worker {
             max_load: u32::try_from(max_load).unwrap_or(u32::MAX),
             metadata: Default::default(),
         };
+        roster::Models { slm: available.slm.clone(), llm: available.llm }.put(&mut agent);
         let judge = stand_in::Config {
             agent_id: config.agent_id.clone(),
             grace: config.evaluator_grace,
@@ -180,7 +190,7 @@ impl Worker {
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
         let pulse = inner.heart.start(inner.config.pulse, stop);
-        info!(event = "worker_registered", agent.id = %id, "worker {id} takes up to {} tasks at once", inner.max_load);
+        info!(agent.id = %id, "worker {id} takes up to {} tasks at once", inner.max_load);
 
         let mut attempts = JoinSet::new();
         let standing_in = tokio::spawn({
@@ -202,7 +212,7 @@ impl Worker {
         // Where this is not heard, the announcement ends by itself.
         let _ = inner.swarm.broker.withdraw(&id).await;
         inner.ghost.cleanup().await;
-        info!(event = "worker_unregistered", agent.id = %id, "worker {id} has ended");
+        info!(agent.id = %id, "worker {id} has ended");
         Ok(())
     }
 }

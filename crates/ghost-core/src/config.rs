@@ -8,6 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::id::AgentId;
+
 #[macro_use]
 mod table;
 mod parse;
@@ -98,12 +100,37 @@ settings! {
     broker: Broker {
         /// The directory that holds the tasks and everything else that must survive the process.
         data: Option<PathBuf> = GHOST_DATA, path, Unset "the platform's data directory", flag "--data";
+        /// The Redis that keeps the tasks of a swarm of several programs, as in `redis://:password@host:6379/0`. It goes
+        /// before REDIS_HOST. Where neither is set, tasks are kept in SQLite in the data directory; the commands of
+        /// `ghost` but `ghost up` always work there, or at GHOST_URL.
+        redis_url: Option<Secret> = REDIS_URL, redis_url, Unset "REDIS_HOST decides";
+        /// The host of that Redis, with REDIS_PORT, REDIS_DB and REDIS_PASSWORD, where there is no REDIS_URL.
+        redis_host: Option<String> = REDIS_HOST, host, Unset "SQLite in the data directory";
+        /// Its port, with REDIS_HOST.
+        redis_port: u16 = REDIS_PORT, port, Is "6379";
+        /// The number of its database, with REDIS_HOST.
+        redis_db: u32 = REDIS_DB, database, Is "0";
+        /// Its password, where REDIS_URL does not say.
+        redis_password: Option<Secret> = REDIS_PASSWORD, secret, Unset "none is sent";
+        /// Whose tasks: swarms of different names share a Redis without seeing each other.
+        swarm: String = GHOST_SWARM, name, Is "ghost";
+        /// How long settled tasks are kept.
+        result_ttl: Option<Duration> = RESULT_TTL, duration, Unset "24h on Redis; in SQLite until `ghost gc`";
         /// How many tasks may wait before new ones are refused.
         max_backlog: u64 = MAX_BACKLOG, tasks, Is "100000";
         /// How long a task may wait for a worker before it has failed.
         max_wait: Duration = MAX_WAIT, duration, Is "24h";
         /// How long a worker keeps a task without a sign of life before another one gets it.
         lease: Duration = LEASE_SECONDS, duration, Is "30";
+    }
+
+    /// What a worker takes on.
+    worker: Worker {
+        /// How many tasks a worker has at once.
+        at_once: Option<usize> = MAX_WORKERS, threads,
+            Unset "MAX_THREAD_WORKERS; SLM_PARALLEL where that is more and the model runs in the process";
+        /// The longest that a worker spends on one delivery of a task, whatever `timeout` the task itself allows.
+        timeout: Option<Duration> = WORKER_TIMEOUT, duration, Unset "the task's own `timeout`, 300 s where it names none";
     }
 
     /// The hub, where ghosts in any language join over WebSocket.
@@ -136,8 +163,21 @@ settings! {
         io: usize = MAX_THREAD_WORKERS, threads, Is "20";
     }
 
+    /// How a program says how it is: /healthz, /readyz and /metrics.
+    health: Health {
+        /// Where it says so. Beyond this machine it needs GHOST_API_TOKEN, which only /metrics asks for.
+        host: String = HEALTH_HOST, host, Is "127.0.0.1";
+        /// At which port; 0 takes a free one. A port that is set and taken stops the program.
+        port: Option<u16> = HEALTH_PORT, port,
+            Unset "8081 for the orchestrator, 8082 worker, 8083 evaluator, 8084 hub, 8085 `ghost up`, as far as they are free";
+    }
+
     /// What every process has.
     service: Service {
+        /// The name of the agent in the swarm, which no other may have; those of `ghost up` get their role behind it.
+        agent_id: Option<AgentId> = AGENT_ID, agent_id, Unset "a fresh name for each start";
+        /// How long a program that was told to end may take to finish what it has begun; a worker then hands it back.
+        drain: Duration = DRAIN_SECONDS, duration, Is "20";
         /// What callers must know, as `Authorization: Bearer …`.
         api_token: Option<Secret> = GHOST_API_TOKEN, secret, Unset "callers on this machine need none, and no others are let in";
         /// Opens doors beyond this machine without GHOST_API_TOKEN; for networks that shut strangers out themselves.
@@ -159,6 +199,17 @@ impl Config {
     /// [`Error`] with everything that is wrong, each with its name, its source and what would be right.
     pub fn load(sources: Sources) -> Result<Self, Error> {
         let mut config = Self::assemble(Values::gather(sources)?);
+        if !config.broker.on_redis()
+            && let Some(row) = config.rows.iter().find(|row| {
+                row.source != Source::Default
+                    && ["REDIS_PORT", "REDIS_DB", "REDIS_PASSWORD"].contains(&row.setting.variable)
+            })
+        {
+            config.warnings.push(format!(
+                "{} is set, but neither REDIS_URL nor REDIS_HOST is; tasks are kept in SQLite",
+                row.setting.variable
+            ));
+        }
         let problems = config.contradictions();
         if !problems.is_empty() {
             return Err(Error { problems });
@@ -197,6 +248,13 @@ impl Config {
             ));
         }
         problems
+    }
+}
+
+impl Broker {
+    /// Whether Redis keeps the tasks; SQLite in the data directory does otherwise.
+    pub fn on_redis(&self) -> bool {
+        self.redis_url.is_some() || self.redis_host.is_some()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod inference;
 pub mod lifecycle;
 pub mod messages;
 pub mod retry;
+pub mod roster;
 pub mod stand_in;
 pub mod stats;
 pub mod task;

@@ -77,7 +77,10 @@ pub fn called(attempt: &Attempt) -> Count {
 
 /// A task was settled.
 pub fn settled(record: &Record) -> Count {
-    let mut counts = vec![(format!("tasks.{}", record.status().name()), 1)];
+    let mut counts = vec![
+        (format!("tasks.{}", record.status().name()), 1),
+        (format!("routes.{}", record.decision.route.name()), 1),
+    ];
     if let State::Completed(answer) = &record.state {
         counts.push((format!("{}.answers", answer.provider.name()), 1));
         counts.push(("saved_micro_usd".to_owned(), saved_micro_usd(answer, record.spent)));

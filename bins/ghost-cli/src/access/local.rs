@@ -9,11 +9,11 @@ use ghost_core::lifecycle::{Event, Record, Refusal, Timestamp};
 use ghost_core::messages::AgentInfo;
 use ghost_core::stats::Statistics;
 use ghost_core::task::Status;
+use ghost_service::data_dir::DataDir;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Page, Seen};
 use crate::context::Context;
-use crate::data_dir::DataDir;
 use crate::{swarm, tasks};
 
 /// How often a task is looked at: what another process does with it is not heard here.

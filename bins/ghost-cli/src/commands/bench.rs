@@ -14,7 +14,7 @@ mod serve;
 mod slm;
 
 pub(crate) use engine::{Pace, pace};
-pub(crate) use machine::{Machine, peak_memory};
+pub(crate) use machine::{Machine, Memory};
 
 use crate::context::Context;
 use crate::exit::Exit;

@@ -5,13 +5,14 @@ use std::time::Duration;
 use ghost_core::config::{Config, LlmChoice, Row, SlmChoice, Source};
 use ghost_core::executor::ExecutorConfig;
 use ghost_core::inference::Request;
+use ghost_service::data_dir::{DataDir, Turn};
+use ghost_worker::engine;
 use serde::Serialize;
 
 use crate::context::Context;
-use crate::data_dir::{DataDir, Turn};
 use crate::exit::Exit;
 use crate::output::{self, plain, table, talk};
-use crate::{engine, swarm};
+use crate::swarm;
 
 /// How long the local model may take for a first word.
 const FIRST_WORD: Duration = Duration::from_secs(30);

@@ -13,13 +13,14 @@ use anyhow::Context as _;
 use ghost_core::config::{Config, LlmChoice, SlmChoice};
 use ghost_core::inference::Provider;
 use ghost_core::taskmaster::capability::Capability;
+use ghost_service::models;
+use ghost_worker::engine;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::hub::{CATALOGUE, FOLDER, Pin, Pins, Reference};
 use crate::output::{self, bytes, table};
-use crate::{engine, tiny};
 
 /// What to do with models
 #[derive(Debug, clap::Subcommand)]
@@ -83,9 +84,9 @@ fn rows(config: &Config) -> anyhow::Result<Vec<Row>> {
     let choice = config.slm.choice();
     let mut rows = Vec::new();
     if choice != SlmChoice::Embedded {
-        rows.push(local(tiny::capability(), "built in".to_owned(), false));
+        rows.push(local(models::tiny(), "built in".to_owned(), false));
     }
-    if let Some(capability) = engine::capability(config)? {
+    if let Some(capability) = models::capability(config)? {
         let place = match choice {
             SlmChoice::Endpoint { url, .. } => url.to_owned(),
             SlmChoice::File(path) => match engine::fault(path) {

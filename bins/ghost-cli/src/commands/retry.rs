@@ -3,11 +3,11 @@
 use ghost_core::id::{BatchId, TaskKey};
 use ghost_core::lifecycle::{Record, State};
 use ghost_core::task::Status;
+use ghost_service::data_dir::Turn;
+use ghost_service::models;
 
 use crate::access::{Access, Local};
 use crate::context::Context;
-use crate::data_dir::Turn;
-use crate::engine;
 use crate::exit::{Exit, misuse};
 use crate::output::{Format, count, talk};
 use crate::sink::Sink;
@@ -72,7 +72,7 @@ pub(crate) async fn again(context: &Context, access: &Access, failed: Vec<Record
             return Ok(Exit::Success);
         }
     };
-    let available = engine::available(&context.config)?;
+    let available = models::available(&context.config)?;
     if !available.llm && failed.iter().all(wants_llm) {
         anyhow::bail!(
             "{} an LLM, and there is still none: set ANTHROPIC_API_KEY (or OPENAI_API_KEY or OPENAI_API_BASE, with \

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ghost_core::broker::{Broker, News};
 use ghost_core::id::BatchId;
+use ghost_service::data_dir::Turn;
 use ghost_service::shutdown::{self, Shutdown, unless_left};
 
 use self::begin::begin;
@@ -16,16 +17,15 @@ use self::input::Input;
 use self::intake::Intake;
 use self::projection::{Projection, resumed};
 use crate::context::Context;
-use crate::data_dir::Turn;
-use crate::engine;
 use crate::exit::{Exit, misuse};
 use crate::output::{self, Format, count, talk};
 use crate::progress::Progress;
+use crate::rehearsal;
 use crate::results::ResultsFile;
 use crate::runs::Run;
 use crate::sink::Sink;
 use crate::summary::Circumstances;
-use crate::swarm::{self, Swarm};
+use crate::swarm::{self, Life, Swarm};
 
 mod begin;
 mod input;
@@ -90,7 +90,7 @@ async fn rehearse(context: &Context, input: &Input, results: Option<PathBuf>) ->
         Some(path) => Sink::File(ResultsFile::create(path)?),
         None => Sink::stdout(context.output),
     };
-    let swarm = Swarm::start(context, broker.clone(), engine::rehearsal(&context.config)?)?;
+    let swarm = Swarm::start(context, broker.clone(), rehearsal::load(&context.config)?, Life::Batch)?;
     let projection = Projection::new(broker, BatchId::generate(), sink);
     let work = Work { context, input, submit: true, dry_run: true, to_file: results.is_some() };
     Ok(execute(work, swarm, projection).await?.exit)
@@ -125,10 +125,10 @@ async fn answer(
             count(others, "task")
         ));
     }
-    let models = engine::load(&context.config, &data)?;
+    let models = swarm::load(context, &data)?;
     // Before its first task is submitted, so that a crash from here on leaves something to resume.
     run.save(&data)?;
-    let swarm = Swarm::start(context, broker.clone(), models)?;
+    let swarm = Swarm::start(context, broker.clone(), models, Life::Batch)?;
     let projection = Projection::new(broker, run.batch, sink);
     // The tasks of a finished run are all known, and `ghost gc` may have removed some: those are not asked again.
     let work = Work { context, input, submit: !run.finished, dry_run: false, to_file: run.results.is_some() };

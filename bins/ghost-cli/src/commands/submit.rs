@@ -11,13 +11,13 @@ use ghost_core::id::TaskKey;
 use ghost_core::lifecycle::{Record, State, saved_micro_usd};
 use ghost_core::task::TaskRequest;
 use ghost_orchestrator::Handle;
+use ghost_service::data_dir::{DataDir, Turn};
+use ghost_service::models;
 use ghost_service::shutdown;
 use serde_json::json;
 
 use crate::access::{Access, Local, Remote, Seen};
 use crate::context::Context;
-use crate::data_dir::{DataDir, Turn};
-use crate::engine;
 use crate::exit::{Exit, misuse};
 use crate::output::{self, Format, dollars, duration, talk};
 use crate::summary::LLM_UNAVAILABLE;
@@ -49,7 +49,7 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
             }
             Turn::Theirs(holder) => holder,
         };
-        let door = swarm::door(context, broker.clone(), engine::available(&context.config)?)?;
+        let door = swarm::door(context, broker.clone(), models::available(&context.config)?)?;
         // Submitted again after the holder has left, it is the same task by its id.
         let key = submit(&door, request.clone()).await?;
         if !(args.wait || args.stream) {

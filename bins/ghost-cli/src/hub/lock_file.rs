@@ -8,13 +8,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use ghost_service::data_dir::write_whole;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::hash::Hash;
 use super::reference::Reference;
-use crate::data_dir::write_whole;
 
 /// Its name in the folder of models.
 pub(crate) const LOCK_FILE: &str = "models.lock";

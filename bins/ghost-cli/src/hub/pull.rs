@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ghost_core::retry::Retry;
+use ghost_service::data_dir::{self, Turn};
 use jiff::Timestamp;
 
 use super::error::Error;
@@ -16,7 +17,6 @@ use super::lock_file::{LOCK_FILE, Pin, Pins};
 use super::part::{Part, hash_of};
 use super::reference::Reference;
 use super::remote::{Bytes, Description, Hub, Patience};
-use crate::data_dir::{self, Turn};
 
 /// What to pull.
 #[derive(Debug, Clone)]

@@ -1,10 +1,12 @@
 //! The real binary, as its users meet it.
 
 mod bench;
-mod claude;
 mod crash;
 mod look;
 mod models;
 mod remote;
 mod run;
 mod support;
+mod up;
+
+use ghost_tests::gated_claude as claude;

@@ -169,16 +169,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits until it has said a line with these words.
+    /// Waits until it has said a line with these words, and returns that.
     #[track_caller]
-    pub(crate) fn wait_for(&mut self, words: &str) {
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
         loop {
             let mut line = String::new();
             let read = self.stderr.read_line(&mut line).expect("ghost speaks UTF-8");
             assert!(read > 0, "it ended without saying `{words}`:\n{}", self.heard);
             self.heard.push_str(&line);
             if line.contains(words) {
-                return;
+                return line;
             }
         }
     }

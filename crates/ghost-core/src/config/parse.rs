@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::id::AgentId;
+
 use super::{LogFormat, LogLevel, Secret, SlmProvider};
 
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -28,6 +30,19 @@ pub(super) fn url(text: &str) -> Result<String, String> {
         })
 }
 
+/// A secret, since it may hold a password.
+pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| match url.scheme() {
+        "redis" | "rediss" => url.has_host(),
+        "unix" | "redis+unix" => true,
+        _ => false,
+    });
+    match url {
+        Some(_) => secret(text),
+        None => Err("an address such as redis://127.0.0.1:6379/0".to_owned()),
+    }
+}
+
 pub(super) fn host(text: &str) -> Result<String, String> {
     let named = text.split('.').all(|part| {
         !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
@@ -41,6 +56,24 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 
 pub(super) fn port(text: &str) -> Result<u16, String> {
     whole(text, 0..=65_535)
+}
+
+pub(super) fn database(text: &str) -> Result<u32, String> {
+    whole(text, 0..=1_000_000)
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let sound = (1..=64).contains(&text.len())
+        && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
+    if sound {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 64 letters, digits, dots, dashes or underscores".to_owned())
+    }
+}
+
+pub(super) fn agent_id(text: &str) -> Result<AgentId, String> {
+    text.parse().map_err(|error: crate::id::Error| error.to_string())
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {

@@ -64,7 +64,7 @@ macro_rules! settings {
                 flag: settings!(@flag $($flag)?),
                 default: Default::$how($default),
                 meaning: concat!($($meaning),+).trim_ascii(),
-                secret: matches!(stringify!($parse).as_bytes(), b"secret"),
+                secret: matches!(stringify!($parse).as_bytes(), b"secret" | b"redis_url"),
                 check: |text| parse::$parse(text).map(drop),
             },
         )+)+];

@@ -27,21 +27,34 @@ impl Machine {
     }
 }
 
-/// The most memory that this process ever had, in bytes, weights that are mapped included; none where the system does
-/// not tell.
-pub(crate) fn peak_memory() -> Option<u64> {
-    peak(&fs::read_to_string("/proc/self/status").ok()?)
+/// The memory of this process, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// The most that it ever had, with what it maps of files and shares with others, as weights are.
+    pub peak: u64,
+    /// What it has now for itself alone.
+    pub own: u64,
+}
+
+impl Memory {
+    /// As it is now; none where the system does not tell.
+    pub(crate) fn now() -> Option<Self> {
+        Self::of(&fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    fn of(status: &str) -> Option<Self> {
+        let bytes = |name: &str| -> Option<u64> {
+            let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            Some(kibibytes << 10)
+        };
+        Some(Self { peak: bytes("VmHWM:")?, own: bytes("RssAnon:")? })
+    }
 }
 
 fn cpu(cpuinfo: &str) -> Option<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     line.split_once(':').map(|(_, name)| name.trim().to_owned())
-}
-
-fn peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes << 10)
 }
 
 #[cfg(test)]
@@ -52,7 +65,8 @@ mod tests {
     fn the_kernels_own_words_are_understood() {
         let info = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nflags\t\t: fpu\n";
         assert_eq!(cpu(info).as_deref(), Some("Some CPU @ 2.00GHz"));
-        assert_eq!(peak("VmPeak:\t 9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n"), Some(2 << 20));
-        assert_eq!((cpu(""), peak("VmHWM: many")), (None, None));
+        let status = "VmPeak:\t 9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\nRssAnon:\t    1024 kB\n";
+        assert_eq!(Memory::of(status), Some(Memory { peak: 2 << 20, own: 1 << 20 }));
+        assert_eq!((cpu(""), Memory::of("VmHWM: many")), (None, None));
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use ghost_core::inference::Backend;
 use ghost_llama::{Facts, LLAMA_CPP, Llama, Probe};
+use ghost_worker::tiny;
 use serde::Serialize;
 
 use super::engine::{Pace, Setup, pace, remembered};
 use super::hog::Hog;
-use super::machine::{Machine, peak_memory};
+use super::machine::{Machine, Memory};
 use super::model::{self, Quantization};
 use super::reference::{self, Server, Tools};
 use super::rows::{Better, Kind, Rounds, Row, people};
@@ -21,7 +22,6 @@ use super::serve::{Load, serve};
 use crate::context::Context;
 use crate::exit::{Exit, misuse};
 use crate::output::{self, bytes, plain, talk};
-use crate::tiny;
 
 /// Measure the local model's engine beside llama-batched-bench and llama-server
 ///
@@ -105,7 +105,9 @@ const QUICK: Sizes = Sizes {
 const BESIDE_A_HOG: usize = 4;
 /// Contexts at once, each with a request.
 const CONTEXTS: usize = 4;
-/// Tokens of a context for [`Part::Prefix`], with room for a model that cuts words otherwise than its sample.
+/// Tokens of a context: at least a whole step of the engine, which is never longer than a context.
+const CONTEXT: usize = 512;
+/// For [`Part::Prefix`], with room for a model that cuts words otherwise than its sample.
 const LONG: usize = 768;
 
 const BATCHED_BENCH: &str = "llama-batched-bench";
@@ -243,27 +245,32 @@ impl Session<'_> {
         Ok((llama, facts))
     }
 
-    /// What the weights, each sequence and the rest take, by the most memory that the process has had.
+    /// What the process takes in all, of that what is its own, and what each sequence adds.
     fn memory(&mut self) -> anyhow::Result<()> {
         const MANY: usize = 16;
         let Sizes { prompt, answer, .. } = self.sizes;
-        let mut peaks = Vec::new();
+        let mut seen = Vec::new();
         for sequences in [1, MANY] {
-            let (llama, facts) = self.load(sequences, LONG)?;
+            let (llama, facts) = self.load(sequences, CONTEXT)?;
             pace(&llama, Probe { sequences, prompt_tokens: prompt, answer_tokens: answer })?;
-            let Some(peak) = peak_memory() else {
-                talk("this system does not tell how much memory a process has had: no figures of memory");
+            let Some(memory) = Memory::now() else {
+                talk("this system does not tell how much memory a process has: no figures of memory");
                 return Ok(());
             };
-            talk(format!("memory with {sequences} sequences of {LONG} tokens: {}", bytes(peak)));
-            peaks.push((peak, facts));
+            talk(format!("memory with {sequences} sequences of {CONTEXT} tokens: {}", bytes(memory.peak)));
+            seen.push((memory, facts));
         }
-        let [(least, _), (most, facts)] = &peaks[..] else { return Ok(()) };
-        let each = most.saturating_sub(*least) as f64 / (MANY - 1) as f64;
-        let beside = most.saturating_sub(facts.weight_bytes + facts.kv_bytes);
-        self.measured.note("memory/per_sequence", BYTES, each, None);
-        self.measured.note("memory/peak", BYTES, *most as f64, None);
-        self.measured.note("memory/beside_weights_and_kv", BYTES, beside as f64, None);
+        let [(one, _), (many, facts)] = &seen[..] else { return Ok(()) };
+        let each = many.own.saturating_sub(one.own) as f64 / (MANY - 1) as f64;
+        let beside = |memory: u64| memory.saturating_sub(facts.weight_bytes + facts.kv_bytes) as f64;
+        for (name, value) in [
+            ("memory/per_sequence", each),
+            ("memory/peak", many.peak as f64),
+            ("memory/own", many.own as f64),
+            ("memory/own/beside_weights_and_kv", beside(many.own)),
+        ] {
+            self.measured.note(name, BYTES, value, None);
+        }
         Ok(())
     }
 
@@ -271,7 +278,7 @@ impl Session<'_> {
     async fn pace(&mut self) -> anyhow::Result<()> {
         let Sizes { counts, prompt, answer, .. } = self.sizes;
         let most = counts.iter().copied().max().unwrap_or(1);
-        let (llama, facts) = self.load(most, prompt + answer)?;
+        let (llama, facts) = self.load(most, CONTEXT.max(prompt + answer))?;
         for round in 1..=self.rounds {
             for &sequences in counts {
                 let probe = Probe { sequences, prompt_tokens: prompt, answer_tokens: answer };
@@ -450,7 +457,7 @@ impl Session<'_> {
 
 /// Tokens of a prompt and its answer together, with room for the template's words.
 fn room(load: Load) -> usize {
-    load.letters + load.answer_tokens as usize + 64
+    CONTEXT.max(load.letters + load.answer_tokens as usize + 64)
 }
 
 fn shown(report: &Report) -> String {

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use ghost_core::config::SlmChoice;
 use ghost_llama::{Config, Llama, Probe};
+use ghost_worker::tiny;
 use serde::Serialize;
 
-use crate::commands::bench::{Machine, Pace, pace, peak_memory};
+use crate::commands::bench::{Machine, Memory, Pace, pace};
 use crate::context::Context;
 use crate::exit::{Exit, misuse};
+use crate::hub;
 use crate::output::{self, bytes, duration, plain, table, talk};
-use crate::{hub, tiny};
 
 /// Measure how fast a model is here, and say what to set for it
 ///
@@ -114,7 +115,7 @@ pub(crate) fn perform(context: &Context, args: &Args) -> anyhow::Result<Exit> {
         first_token_ms: (PROMPT_TOKENS as f64 / alone.prefill * 1e3) as u64,
         weight_bytes: facts.weight_bytes,
         kv_bytes: facts.kv_bytes,
-        peak_bytes: peak_memory(),
+        peak_bytes: Memory::now().map(|memory| memory.peak),
         machine: Machine::here(),
         recommendation: recommendation(&rows, slm.parallel),
         rows,
@@ -128,7 +129,7 @@ fn path(context: &Context, named: Option<&str>) -> anyhow::Result<PathBuf> {
     let embedded = || -> anyhow::Result<PathBuf> { Ok(tiny::file(&context.data()?)?) };
     match (named, context.config.slm.choice()) {
         (Some(file), _) if Path::new(file).is_file() => Ok(file.into()),
-        (Some(name), _) if name == tiny::capability().model => embedded(),
+        (Some(name), _) if name == ghost_service::models::tiny().model => embedded(),
         (Some(name), _) => {
             let models = context.data()?.path().join(hub::FOLDER);
             hub::named(&models, name)

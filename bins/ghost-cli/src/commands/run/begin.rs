@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use ghost_core::broker::Broker;
 use ghost_core::id::BatchId;
+use ghost_service::data_dir::DataDir;
 
 use super::Args;
 use super::input::Input;
 use crate::access::{Access, Local};
 use crate::commands::cancel;
-use crate::data_dir::DataDir;
 use crate::exit::misuse;
 use crate::output::{count, talk};
 use crate::runs::{self, Run};

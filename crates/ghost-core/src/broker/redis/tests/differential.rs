@@ -8,7 +8,8 @@ use super::*;
 use crate::broker::sqlite::{Options, SqliteBroker};
 use crate::broker::{AdvanceError, advance};
 use crate::lifecycle::{
-    Answer, DEFAULT_CAPABILITY, Evaluation, Failure, Judgement, Lease, Next, State, Then,
+    Answer, DEFAULT_CAPABILITY, DELIVERIES_EXHAUSTED, Evaluation, Failure, Judgement, Lease, Next, State,
+    Then,
 };
 use crate::task::TaskRequest;
 
@@ -258,6 +259,8 @@ impl Both {
                 }
             }
         }
+        let dead_letters = Some(DELIVERIES_EXHAUSTED.to_owned());
+        self.lists_agree(&Query { failure: dead_letters, limit: 2, ..Query::default() }).await?;
         for id in ["task 0", "task 1"] {
             self.lists_agree(&Query { id: Some(id.parse().expect("an id")), ..Query::default() }).await?;
         }

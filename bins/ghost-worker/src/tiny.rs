@@ -7,21 +7,16 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use ghost_core::taskmaster::capability::Capability;
+use ghost_service::data_dir::{DataDir, write_whole};
 use sha2::{Digest, Sha256};
 
-use crate::data_dir::{DataDir, write_whole};
-
 const GGUF: &[u8] = include_bytes!("../../../models/ghost-tiny.gguf");
-const TABLE: &str = include_str!("../../../models/ghost-tiny.toml");
-
-/// What it can do, as measured.
-pub(crate) fn capability() -> Capability {
-    Capability::parse(TABLE).expect("the shipped table is checked by a test")
-}
 
 /// The file that llama.cpp maps.
-pub(crate) fn file(data: &DataDir) -> io::Result<PathBuf> {
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn file(data: &DataDir) -> io::Result<PathBuf> {
     let hash = Sha256::digest(GGUF);
     let content: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     // A model is called what its file is called.
@@ -39,8 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_table_is_sound_and_the_model_is_small() {
-        assert!(!capability().general, "the tiny model takes its kinds and nothing else");
+    fn the_shipped_model_is_small() {
         assert!(GGUF.starts_with(b"GGUF") && GGUF.len() <= 8 << 20, "{} bytes", GGUF.len());
     }
 

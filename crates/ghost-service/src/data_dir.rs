@@ -12,13 +12,16 @@ use anyhow::Context as _;
 
 /// The directory, which exists.
 #[derive(Debug, Clone)]
-pub(crate) struct DataDir {
+pub struct DataDir {
     root: PathBuf,
 }
 
 impl DataDir {
     /// Opens the directory that was named, else the platform's own, and makes it where it is missing.
-    pub(crate) fn open(named: Option<&Path>) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// Where it cannot be made or used.
+    pub fn open(named: Option<&Path>) -> anyhow::Result<Self> {
         let root = Self::locate(named)?;
         let unusable = || {
             format!("the data directory {} cannot be used; choose another with --data DIR", root.display())
@@ -30,7 +33,10 @@ impl DataDir {
     }
 
     /// Where the directory is or would be.
-    pub(crate) fn locate(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    ///
+    /// # Errors
+    /// Where the platform has no such place.
+    pub fn locate(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         Ok(match named {
             Some(named) => named.to_owned(),
             None => directories::ProjectDirs::from("", "", "ghost-swarm")
@@ -41,52 +47,84 @@ impl DataDir {
     }
 
     /// The directory itself.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.root
     }
 
     /// The store of tasks.
-    pub(crate) fn database(&self) -> PathBuf {
+    pub fn database(&self) -> PathBuf {
         self.root.join("ghost.db")
     }
 
     /// A folder inside, made where it is missing.
-    pub(crate) fn folder(&self, name: &str) -> io::Result<PathBuf> {
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
         let folder = self.root.join(name);
         create(&folder)?;
         Ok(folder)
     }
 
     /// Takes the right to execute, if nobody has it; `doing` tells others what for.
-    pub(crate) fn lock(&self, doing: &str) -> anyhow::Result<Turn> {
+    ///
+    /// # Errors
+    /// Where the lock cannot be looked at.
+    pub fn lock(&self, doing: &str) -> anyhow::Result<Turn> {
         let path = self.root.join("lock");
         turn(&path, doing).with_context(|| format!("the lock {} cannot be taken", path.display()))
+    }
+
+    /// Takes the right to execute beside others that do, unless one process has it for itself.
+    ///
+    /// # Errors
+    /// Where the lock cannot be looked at.
+    pub fn share(&self) -> anyhow::Result<Turn> {
+        let path = self.root.join("lock");
+        let shared = open_lock(&path).and_then(|mut file| match file.try_lock_shared() {
+            Ok(()) => Ok(Turn::Ours(Lock { file, alone: false })),
+            Err(TryLockError::WouldBlock) => Ok(Turn::Theirs(holder(&mut file))),
+            Err(TryLockError::Error(error)) => Err(error),
+        });
+        shared.with_context(|| format!("the lock {} cannot be taken", path.display()))
     }
 }
 
 /// Takes the lock that a file stands for, if nobody has it; `doing` tells others what for.
-pub(crate) fn turn(path: &Path, doing: &str) -> io::Result<Turn> {
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+///
+/// # Errors
+/// Where the file cannot be used.
+pub fn turn(path: &Path, doing: &str) -> io::Result<Turn> {
+    let mut file = open_lock(path)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0)?;
             write!(file, "process {}, `{doing}`", std::process::id())?;
-            Ok(Turn::Ours(Lock { file }))
+            Ok(Turn::Ours(Lock { file, alone: true }))
         }
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // The name is a courtesy: where it cannot be read, the fact alone is told.
-            if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
-                holder = "another process".to_owned();
-            }
-            Ok(Turn::Theirs(holder))
-        }
+        Err(TryLockError::WouldBlock) => Ok(Turn::Theirs(holder(&mut file))),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// What is asked and answered is nobody else's business on this machine.
-pub(crate) fn create(folder: &Path) -> io::Result<()> {
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Who has the lock. The name is a courtesy: where it cannot be read, the fact alone is told.
+fn holder(file: &mut File) -> String {
+    let mut holder = String::new();
+    if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+        holder = "another process".to_owned();
+    }
+    holder
+}
+
+/// Makes a folder that nobody else on this machine can look into: what is asked and answered is nobody else's business on this machine.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn create(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -96,7 +134,7 @@ pub(crate) fn create(folder: &Path) -> io::Result<()> {
 
 /// Who executes from a data directory.
 #[derive(Debug)]
-pub(crate) enum Turn {
+pub enum Turn {
     /// We do, for as long as this lives.
     Ours(Lock),
     /// Somebody else does: who, in words.
@@ -105,26 +143,33 @@ pub(crate) enum Turn {
 
 /// The right to execute; free again when it is dropped or its process ends.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     file: File,
+    alone: bool,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        if !self.alone {
+            return;
+        }
         // Only so that nobody reads the name of a process that is gone; the lock itself falls with the file.
         let _ = self.file.rewind().and_then(|()| self.file.set_len(0));
     }
 }
 
 /// Where a file is written before it takes its place.
-pub(crate) fn part_of(path: &Path) -> PathBuf {
+pub fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     name.into()
 }
 
 /// Writes a whole file or leaves the old one: what is read later is never half of something.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// Where there is no room, or no right to write there.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = part_of(path);
     let written = File::create(&part).and_then(|mut file| {
         file.write_all(bytes)?;
@@ -151,6 +196,20 @@ mod tests {
         assert_eq!(holder, format!("process {}, `ghost run tasks.jsonl`", std::process::id()));
         drop(lock);
         assert!(matches!(data.lock("ghost submit"), Ok(Turn::Ours(_))), "it is free again");
+    }
+
+    #[test]
+    fn workers_execute_beside_each_other_but_not_beside_one_that_wants_to_be_alone() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(Some(folder.path())).expect("it can be made");
+        let Ok((Turn::Ours(one), Turn::Ours(two))) = data.share().and_then(|one| Ok((one, data.share()?)))
+        else {
+            panic!("nobody is alone here")
+        };
+        assert!(matches!(data.lock("ghost run"), Ok(Turn::Theirs(holder)) if holder == "another process"));
+        drop((one, two));
+        let _alone = data.lock("ghost run").expect("it can be looked at");
+        assert!(matches!(data.share(), Ok(Turn::Theirs(holder)) if holder.ends_with("`ghost run`")));
     }
 
     #[test]

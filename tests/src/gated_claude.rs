@@ -1,4 +1,7 @@
-//! A server on this machine that speaks Claude's Messages API, over real sockets.
+//! A Claude that answers only when a test lets it, over real sockets: for tests that need calls under way.
+//!
+//! It runs on threads of its own, so that tests without a runtime can use it. [`claude_server`](crate::claude_server) can
+//! do more.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -23,24 +26,24 @@ struct State {
 
 /// The server; its threads end with the test's process.
 #[derive(Debug, Clone)]
-pub(crate) struct Claude {
+pub struct Claude {
     state: Arc<(Mutex<State>, Condvar)>,
     url: String,
 }
 
 impl Claude {
     /// Answers everything.
-    pub(crate) fn open() -> Self {
+    pub fn open() -> Self {
         Self::start(State { open_for: usize::MAX, ..State::default() })
     }
 
     /// Answers the first so many calls and lets the others wait for [`Self::open_up`].
-    pub(crate) fn open_for(calls: usize) -> Self {
+    pub fn open_for(calls: usize) -> Self {
         Self::start(State { open_for: calls, ..State::default() })
     }
 
     /// Refuses everything with this status.
-    pub(crate) fn refusing(status: u16) -> Self {
+    pub fn refusing(status: u16) -> Self {
         Self::start(State { open_for: usize::MAX, refuse_with: Some(status), ..State::default() })
     }
 
@@ -58,18 +61,22 @@ impl Claude {
         claude
     }
 
-    pub(crate) fn url(&self) -> &str {
+    /// What ANTHROPIC_BASE_URL must be.
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// From now on, everything is answered, what waits too.
-    pub(crate) fn open_up(&self) {
+    pub fn open_up(&self) {
         self.state().open_for = usize::MAX;
         self.state.1.notify_all();
     }
 
     /// Waits until so many calls have come.
-    pub(crate) fn wait_for_calls(&self, calls: usize) {
+    ///
+    /// # Panics
+    /// Where they do not come within a minute.
+    pub fn wait_for_calls(&self, calls: usize) {
         let waiting = |state: &mut State| state.asked.len() < calls;
         let (state, patience) =
             self.state.1.wait_timeout_while(self.state(), PATIENCE, waiting).expect("no thread panicked");
@@ -77,7 +84,7 @@ impl Claude {
     }
 
     /// How often it was asked about each task.
-    pub(crate) fn calls_for(&self, task: &str) -> usize {
+    pub fn calls_for(&self, task: &str) -> usize {
         self.state().asked.iter().filter(|asked| asked.as_str() == task).count()
     }
 

@@ -1,7 +1,7 @@
 //! Wires the engine from the settings: who is the local model, who is the LLM, what they cost.
 //!
-//! [`available`] answers what could be done without loading anything, for commands that only queue a task.
-//! [`load`] loads. A model that does not load leaves the process alive: the LLM does its work, and a warning says why.
+//! [`ghost_service::models`] answers what could be done without loading anything. [`load`] loads. A model that does not
+//! load leaves the process alive: the LLM does its work, and a warning says why.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,44 +14,34 @@ use ghost_core::inference::hybrid::{self, Engine, Slm};
 use ghost_core::inference::openai_compatible::{self, OpenAiCompatible};
 use ghost_core::inference::pricing::{ModelStatus, Pricing};
 use ghost_core::inference::{Backend, Provider};
-use ghost_core::taskmaster::capability::Capability;
-use ghost_core::taskmaster::route::Available;
 use ghost_llama::Llama;
+use ghost_service::data_dir::DataDir;
+use ghost_service::models::capability;
 
-use crate::data_dir::DataDir;
-use crate::output::talk;
-use crate::rehearsal::Rehearsal;
 use crate::tiny;
 
 /// An engine with what it needs around it.
-pub(crate) struct Loaded {
+pub struct Loaded {
     /// The engine.
     pub engine: Arc<Engine>,
+    /// What its user should know of the models.
+    pub warnings: Vec<String>,
     /// The cores that the local model has for itself, for as long as it runs.
     _place: Option<Place>,
 }
 
-/// Who could answer, judged by the settings alone.
-pub(crate) fn available(config: &Config) -> anyhow::Result<Available> {
-    Ok(Available {
-        slm: capability(config)?,
-        llm: config.llm.choice().is_some(),
-        hybrid: config.routing.hybrid,
-    })
-}
-
-/// What the configured local model can do; none where there is none.
-pub(crate) fn capability(config: &Config) -> anyhow::Result<Option<Capability>> {
-    Ok(match config.slm.choice() {
-        SlmChoice::None => None,
-        SlmChoice::Endpoint { model, .. } => Some(Capability::general(model)),
-        SlmChoice::File(path) => Some(Capability::beside(path)?),
-        SlmChoice::Embedded => Some(tiny::capability()),
-    })
+impl Loaded {
+    /// An engine that needs nothing around it.
+    pub fn of(engine: Engine) -> Self {
+        Self { engine: Arc::new(engine), warnings: Vec::new(), _place: None }
+    }
 }
 
 /// The prices: those that ship, and over them those of GHOST_PRICES.
-pub(crate) fn pricing(config: &Config) -> anyhow::Result<Pricing> {
+///
+/// # Errors
+/// Where GHOST_PRICES cannot be read or makes no sense.
+pub fn pricing(config: &Config) -> anyhow::Result<Pricing> {
     let Some(path) = &config.llm.prices else { return Ok(Pricing::builtin()) };
     let unusable = || format!("the prices in {} (GHOST_PRICES) cannot be used", path.display());
     let toml = std::fs::read_to_string(path).with_context(unusable)?;
@@ -59,7 +49,7 @@ pub(crate) fn pricing(config: &Config) -> anyhow::Result<Pricing> {
 }
 
 /// What to say of a model whose price or future is in doubt; none where all is well.
-pub(crate) fn doubt(pricing: &Pricing, model: &str) -> Option<String> {
+pub fn doubt(pricing: &Pricing, model: &str) -> Option<String> {
     match pricing.status(model) {
         ModelStatus::Priced => None,
         ModelStatus::Unpriced => Some(format!(
@@ -73,9 +63,13 @@ pub(crate) fn doubt(pricing: &Pricing, model: &str) -> Option<String> {
 }
 
 /// Loads the models and builds the engine.
-pub(crate) fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
+///
+/// # Errors
+/// Where the settings make no sense for a model; one that does not load is only a warning.
+pub fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
     let pricing = pricing(config)?;
     let executor = executor(config);
+    let mut warnings = Vec::new();
     let (slm, place) = match slm(config, data, &executor) {
         Ok(Some((slm, place))) => (Some(slm), place),
         Ok(None) => (None, None),
@@ -84,41 +78,27 @@ pub(crate) fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
                 Some(_) => "the LLM takes everything",
                 None => "no task can be answered until it does, or until ANTHROPIC_API_KEY is set",
             };
-            talk(format!("warning: the local model does not load, so {rest}: {error:#}"));
+            warnings.push(format!("the local model does not load, so {rest}: {error:#}"));
             (None, None)
         }
     };
-    if let Some(doubt) = gpu_doubt(config)? {
-        talk(format!("warning: {doubt}"));
-    }
-    if let Some(choice) = config.llm.choice()
-        && let Some(doubt) = doubt(&pricing, model(&choice))
-    {
-        talk(format!("warning: {doubt}"));
-    }
+    warnings.extend(gpu_doubt(config)?);
+    warnings.extend(config.llm.choice().and_then(|choice| doubt(&pricing, model(&choice))));
     let llm = config.llm.choice().map(|choice| llm(&choice)).transpose()?;
-    Ok(Loaded { engine: Arc::new(Engine::build(hybrid_config(config), slm, llm, pricing)), _place: place })
-}
-
-/// Scripted models in the place of the real ones: nothing is loaded, sent or paid.
-pub(crate) fn rehearsal(config: &Config) -> anyhow::Result<Loaded> {
-    let model = config.llm.model_or_default();
-    let slm = capability(config)?.map(|capability| Slm {
-        backend: Arc::new(Rehearsal::new(Provider::Slm, capability.model.clone())),
-        capability,
-    });
-    let llm: Arc<dyn Backend> = Arc::new(Rehearsal::new(Provider::Llm, model));
-    let engine = Engine::build(hybrid_config(config), slm, Some(llm), pricing(config)?);
-    Ok(Loaded { engine: Arc::new(engine), _place: None })
+    let engine = Engine::build(hybrid_config(config), slm, llm, pricing);
+    Ok(Loaded { engine: Arc::new(engine), warnings, _place: place })
 }
 
 /// Why a file cannot be the local model, looked at without loading it; none where it seems sound.
-pub(crate) fn fault(path: &Path) -> Option<String> {
+pub fn fault(path: &Path) -> Option<String> {
     ghost_llama::examine(path).err().map(|error| format!("{:#}", anyhow::Error::from(error)))
 }
 
 /// What to say of layers that should be on a GPU; none where they are, or none are asked for.
-pub(crate) fn gpu_doubt(config: &Config) -> anyhow::Result<Option<String>> {
+///
+/// # Errors
+/// Where llama.cpp does not start.
+pub fn gpu_doubt(config: &Config) -> anyhow::Result<Option<String>> {
     let in_process = matches!(config.slm.choice(), SlmChoice::File(_) | SlmChoice::Embedded);
     let layers = config.slm.gpu_layers;
     if layers == 0 || !in_process || ghost_llama::has_gpu()? {
@@ -131,13 +111,14 @@ pub(crate) fn gpu_doubt(config: &Config) -> anyhow::Result<Option<String>> {
 }
 
 /// The name of the model that a choice asks.
-pub(crate) fn model<'a>(choice: &LlmChoice<'a>) -> &'a str {
+pub fn model<'a>(choice: &LlmChoice<'a>) -> &'a str {
     match choice {
         LlmChoice::Claude { model, .. } | LlmChoice::OpenAiCompatible { model, .. } => model,
     }
 }
 
-fn hybrid_config(config: &Config) -> hybrid::Config {
+/// How the engine behaves.
+pub fn hybrid_config(config: &Config) -> hybrid::Config {
     hybrid::Config {
         fallback: config.routing.fallback,
         hybrid: config.routing.hybrid,
@@ -147,7 +128,7 @@ fn hybrid_config(config: &Config) -> hybrid::Config {
 }
 
 /// The CPUs of this process.
-pub(crate) fn executor(config: &Config) -> Executor {
+pub fn executor(config: &Config) -> Executor {
     let default = ExecutorConfig::default();
     Executor::new(ExecutorConfig {
         cpus: config.executor.cpus.unwrap_or(default.cpus),
@@ -173,17 +154,21 @@ fn llm(choice: &LlmChoice<'_>) -> anyhow::Result<Arc<dyn Backend>> {
     })
 }
 
-/// How many tasks are worth having at once: enough calls over the network, and enough answers for full batches of the
+/// How many tasks to have at once (MAX_WORKERS), else as many as are worth having: enough calls over the network, and enough answers for full batches of the
 /// model in the process.
-pub(crate) fn at_once(config: &Config) -> usize {
-    match config.slm.choice() {
+pub fn at_once(config: &Config) -> usize {
+    let worthwhile = match config.slm.choice() {
         SlmChoice::File(_) | SlmChoice::Embedded => config.executor.io.max(config.slm.parallel),
         SlmChoice::None | SlmChoice::Endpoint { .. } => config.executor.io,
-    }
+    };
+    config.worker.at_once.unwrap_or(worthwhile)
 }
 
 /// Loads the local model, where there is to be one.
-pub(crate) fn slm(
+///
+/// # Errors
+/// Why it does not load.
+pub fn slm(
     config: &Config,
     data: &DataDir,
     executor: &Executor,

@@ -1,0 +1,5 @@
+//! The binary `ghost-orchestrator`; its story is in the library.
+
+fn main() -> std::process::ExitCode {
+    ghost_orchestrator::main()
+}

@@ -1,0 +1,5 @@
+//! The binary `ghost-worker`; its story is in the library.
+
+fn main() -> std::process::ExitCode {
+    ghost_worker::main()
+}
