@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, up, watch,
+    bench, cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, up, watch,
 };
 use crate::output::Format;
 
@@ -70,9 +70,12 @@ pub(crate) enum Command {
     Queue,
     #[command(subcommand)]
     Dlq(dlq::Command),
-    /// Show which models there are, bring more, check them
+    /// Show which models there are, bring more, check and measure them
     #[command(subcommand)]
     Models(models::Command),
+    /// Measure how fast this machine is
+    #[command(subcommand)]
+    Bench(bench::Command),
     Gc(gc::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),

@@ -5,6 +5,7 @@ use crate::context::{Context, wait};
 use crate::exit::Exit;
 
 pub(crate) mod agents;
+pub(crate) mod bench;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod dlq;
@@ -38,6 +39,7 @@ pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit>
         Command::Queue => wait(queue::perform(&context()?)),
         Command::Dlq(command) => wait(dlq::perform(&context()?, command)),
         Command::Models(command) => wait(models::perform(&context()?, &command)),
+        Command::Bench(command) => wait(bench::perform(&context()?, command)),
         Command::Gc(args) => wait(gc::perform(&context()?, args)),
         Command::Doctor(args) => wait(doctor::perform(&context()?, args)),
         // A shell completes words whatever the settings are.

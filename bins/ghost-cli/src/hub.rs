@@ -55,7 +55,7 @@ pub(crate) fn resolve(config: &mut Config) -> Option<String> {
 }
 
 /// The file of the one pulled model that answers to a name.
-fn named(models: &Path, name: &str) -> Result<std::path::PathBuf, String> {
+pub(crate) fn named(models: &Path, name: &str) -> Result<std::path::PathBuf, String> {
     let pins = Pins::read(models).map_err(|error| error.to_string())?;
     let here = pins
         .named(name)

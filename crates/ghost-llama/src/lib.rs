@@ -30,6 +30,7 @@ mod plan;
 mod prefix;
 mod probe;
 mod prompt;
+pub mod random_model;
 mod raw;
 mod sampling;
 mod sequence;
@@ -74,9 +75,18 @@ pub struct Facts {
     pub sequences: usize,
     /// The most tokens that all prompts and answers in the making may have together.
     pub cells: usize,
+    /// The most tokens that are decoded together.
+    pub step_tokens: usize,
     /// How many threads decode.
     pub threads: usize,
+    /// Bytes of the weights.
+    pub weight_bytes: u64,
+    /// Bytes of the memory for what it has read.
+    pub kv_bytes: u64,
 }
+
+/// The crate whose llama.cpp this is.
+pub const LLAMA_CPP: &str = "llama-cpp-sys-2 0.1.161";
 
 impl Llama {
     /// Loads a model on a thread of its own and waits until it can be asked: milliseconds for a tiny one, seconds for
@@ -164,7 +174,5 @@ async fn follow(
     None
 }
 
-#[cfg(test)]
-mod random_model;
 #[cfg(test)]
 mod tests;

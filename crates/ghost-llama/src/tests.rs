@@ -351,8 +351,17 @@ async fn a_request_withdrawn_before_it_begins_is_not_begun() {
 /// A handle whose thread never takes a job.
 fn stuck(queue: usize) -> (Llama, mpsc::Receiver<Group>) {
     let (owner, waiting) = Owner::idle("local model", queue);
-    let facts =
-        Facts { model: "stuck".into(), parameters: 0, context_tokens: 0, sequences: 1, cells: 0, threads: 0 };
+    let facts = Facts {
+        model: "stuck".into(),
+        parameters: 0,
+        context_tokens: 0,
+        sequences: 1,
+        cells: 0,
+        step_tokens: 0,
+        threads: 0,
+        weight_bytes: 0,
+        kv_bytes: 0,
+    };
     (Llama { facts, owner, counters: Arc::default() }, waiting)
 }
 
@@ -444,6 +453,13 @@ fn a_model_without_a_template_that_we_know_cannot_chat() {
         let (_folder, path) = RandomModel { template, ..RandomModel::default() }.write();
         assert!(refusal(&path).contains(reason), "{}", refusal(&path));
     }
+}
+
+#[test]
+fn the_crate_that_is_named_is_the_one_that_was_built() {
+    let lock = include_str!("../../../Cargo.lock");
+    let (name, version) = LLAMA_CPP.split_once(' ').expect("a name and a version");
+    assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "{LLAMA_CPP}");
 }
 
 #[test]

@@ -61,7 +61,9 @@ where
             fmt::layer().event_format(json::Flat).fmt_fields(json::fields()).with_writer(writer).boxed()
         }
     };
-    registry().with(lines.with_filter(Targets::new().with_default(others).with_target("ghost", level)))
+    let targets = Targets::new().with_default(others).with_target("ghost", level);
+    // What llama.cpp says comes through us, at debug, and is part of how the local model is doing.
+    registry().with(lines.with_filter(targets.with_target("llama.cpp", level)))
 }
 
 #[cfg(test)]
@@ -149,10 +151,11 @@ mod tests {
             info!(target: "hyper::client", "a detail of others");
             warn!(target: "hyper::client", "trouble of others");
             info!(target: "ghost_core::broker", "news");
+            debug!(target: "llama.cpp", "a detail of the engine");
         };
         assert_eq!(printed(LogFormat::Text, LogLevel::Info, log).len(), 2);
         assert_eq!(printed(LogFormat::Text, LogLevel::Error, log).len(), 0);
-        assert_eq!(printed(LogFormat::Text, LogLevel::Debug, log).len(), 3);
-        assert_eq!(printed(LogFormat::Text, LogLevel::Trace, log).len(), 4);
+        assert_eq!(printed(LogFormat::Text, LogLevel::Debug, log).len(), 4);
+        assert_eq!(printed(LogFormat::Text, LogLevel::Trace, log).len(), 5);
     }
 }

@@ -1,7 +1,9 @@
 //! `ghost models`: which models there are, what each is for, and how more of them come here.
 //!
-//! [`pull`] brings one, [`verify`] reads those that were brought again; what both rest on is [`crate::hub`].
+//! [`pull`] brings one, [`verify`] reads those that were brought again; what both rest on is [`crate::hub`]. [`bench`]
+//! measures one.
 
+pub(crate) mod bench;
 pub(crate) mod pull;
 pub(crate) mod verify;
 
@@ -27,6 +29,7 @@ pub(crate) enum Command {
     List,
     Pull(pull::Args),
     Verify(verify::Args),
+    Bench(bench::Args),
 }
 
 /// One model.
@@ -62,6 +65,7 @@ pub(crate) async fn perform(context: &Context, command: &Command) -> anyhow::Res
         Command::List => list(context),
         Command::Pull(args) => pull::perform(context, args).await,
         Command::Verify(args) => verify::perform(context, args).await,
+        Command::Bench(args) => bench::perform(context, args),
     }
 }
 

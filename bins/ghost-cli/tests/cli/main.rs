@@ -1,5 +1,6 @@
 //! The real binary, as its users meet it.
 
+mod bench;
 mod crash;
 mod look;
 mod models;
