@@ -19,6 +19,7 @@ from .tokenizer import Tokenizer
 PRECISION = 0.975
 LEAK = 0.03  # of the near misses of its own kind, most of which the kind detector cannot tell apart either
 FLOOR = 0.35
+ENOUGH = 20  # answers behind a threshold; a kind with fewer stays shut
 
 
 def threshold(results, kind):
@@ -31,7 +32,7 @@ def threshold(results, kind):
         right += correct
         if sure < FLOOR:
             break
-        if answered and right / answered >= PRECISION and leaked <= max(1, LEAK * strangers):
+        if answered >= ENOUGH and right / answered >= PRECISION and leaked <= max(1, LEAK * strangers):
             best = sure
     return round(max(FLOOR, best - 0.0005), 3)
 

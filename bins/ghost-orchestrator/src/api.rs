@@ -117,6 +117,7 @@ impl Api {
     /// [`door::Error`] where its address is taken, or open to strangers without a token.
     pub async fn build(config: Config, deps: Deps) -> Result<Self, door::Error> {
         let door = Door::open(&config.address, config.limits).await?;
+        info!("the orchestrator listens on http://{}", door.address());
         Ok(Self { config, deps, door })
     }
 
@@ -128,7 +129,6 @@ impl Api {
     /// Answers until `shutdown`; then streams end, and whoever waits is told how its task stands.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { config, deps, door } = self;
-        info!("the orchestrator listens on http://{}", door.address());
         door.serve(router(deps.handle, config, shutdown.clone()), deps.open, shutdown).await;
     }
 }

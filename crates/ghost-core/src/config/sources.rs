@@ -120,13 +120,20 @@ fn suggestion(nearest: &Option<String>) -> String {
 }
 
 /// A setting with its value, for `ghost doctor`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Row {
     /// The setting.
     pub setting: &'static Setting,
     /// Who decided its value.
     pub source: Source,
     value: Option<String>,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The value may be a secret, which is shown to nobody.
+        f.debug_tuple("Row").field(&self.setting.variable).field(&self.source).field(&self.shown()).finish()
+    }
 }
 
 impl Row {
