@@ -101,8 +101,13 @@ fn answer(record: &Record) -> &str {
 async fn the_four_programs_answer_tasks_with_the_model_that_the_worker_announced() {
     let place = Place::new();
     let mut orchestrator = place.program("ghost-orchestrator", &[]);
+    let listens = orchestrator.wait_for("the orchestrator listens on http://").await;
+    let mut another = place.program("ghost-orchestrator", &[]);
+    let another_health = another.health().await;
     let mut evaluator = place.program("ghost-evaluator", &[]);
-    let mut hub = place.program("ghost-a2a-hub", &[]);
+    let (mut hub, mut another_hub) =
+        (place.program("ghost-a2a-hub", &[]), place.program("ghost-a2a-hub", &[]));
+    another_hub.wait_for("the hub listens on").await;
     let mut worker = place.program("ghost-worker", &[("AGENT_ID", "ann"), ("MAX_WORKERS", "3")]);
     let came = orchestrator.wait_for("worker_registered").await;
     assert!(came.contains("ann is there: it does inference, up to 3 tasks at once"), "{came}");
@@ -112,7 +117,7 @@ async fn the_four_programs_answer_tasks_with_the_model_that_the_worker_announced
     let (broker, door) = place.door().await;
     let task = json!({"task_type": "json_field", "description": "Get the carrier",
                       "parameters": {"prompt": "{\"id\": 4711, \"carrier\": \"DHL\"}"}});
-    let keys = submit(&door, std::iter::repeat_n(task, 20)).await;
+    let keys = submit(&door, std::iter::repeat_n(task.clone(), 20)).await;
     let records = all_settled(&door, &keys).await;
     for record in &records {
         assert_eq!(answer(record).trim(), "DHL", "{record:?}");
@@ -122,11 +127,33 @@ async fn the_four_programs_answer_tasks_with_the_model_that_the_worker_announced
     let statistics = Statistics::from(&broker.counters().await.expect("a store that answers"));
     assert_eq!((statistics.tasks.submitted, statistics.tasks.completed), (20, 20));
 
+    // Both orchestrators take tasks in, and whoever is asked tells the same numbers.
+    for door in [&listens, &another.wait_for("the orchestrator listens on http://").await] {
+        let url = door.rsplit(' ').next().expect("an address");
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let post = client.post(format!("{url}/v1/tasks?wait=30")).json(&task);
+        let result: Value = post.send().await.expect("it answers").json().await.expect("JSON");
+        assert_eq!((&result["status"], &result["result"]), (&json!("completed"), &json!("DHL")), "{result}");
+        assert_eq!(client.get(format!("{url}/readyz")).send().await.expect("it answers").status(), 200);
+    }
+    let metrics =
+        reqwest::get(format!("http://127.0.0.1:{another_health}/metrics")).await.expect("it answers");
+    let metrics = metrics.text().await.expect("text");
+    for line in [
+        "ghost_tasks_completed_total{status=\"completed\"} 22.0",
+        "ghost_evaluations_total{verdict=\"valid\"} 22.0",
+        "ghost_route_decisions_total{target=\"slm\"} 22.0",
+        "ghost_agents{role=\"orchestrator\"} 2.0",
+        "ghost_agent_capacity{role=\"worker\"} 3.0",
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line} is not in:\n{metrics}");
+    }
+
     worker.signal("TERM");
     worker.wait_for("worker ann has ended").await;
     assert_eq!(worker.end().await.0, Some(0));
     orchestrator.wait_for("worker_unregistered").await;
-    for program in [orchestrator, evaluator, hub] {
+    for program in [orchestrator, another, evaluator, hub, another_hub] {
         program.signal("TERM");
         let (code, said) = program.end().await;
         assert_eq!(code, Some(0), "{said}");

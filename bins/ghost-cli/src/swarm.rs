@@ -15,6 +15,7 @@ use ghost_core::taskmaster::TaskMaster;
 use ghost_core::taskmaster::route::Available;
 use ghost_evaluator::Evaluator;
 use ghost_orchestrator::api::Api;
+use ghost_orchestrator::ingest::Ingest;
 use ghost_orchestrator::{Handle, Orchestrator};
 use ghost_service::broker;
 use ghost_service::data_dir::DataDir;
@@ -176,9 +177,12 @@ impl Swarm {
     }
 
     /// Opens doors, which close before the rest ends.
-    pub(crate) fn open(&mut self, api: Api, hub: Hub) {
+    pub(crate) fn open(&mut self, api: Api, hub: Hub, ingest: Option<Ingest>) {
         self.infer.tasks.spawn("HTTP door", api.run(self.infer.shutdown.clone()));
         self.infer.tasks.spawn("hub", hub.run(self.infer.shutdown.clone()));
+        if let Some(ingest) = ingest {
+            self.infer.tasks.spawn("ingestion", ingest.run(self.infer.shutdown.clone()));
+        }
     }
 
     /// The way in.

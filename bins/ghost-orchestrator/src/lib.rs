@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub mod api;
+pub mod ingest;
 mod program;
 mod watch;
 
-pub use program::{config, main, thresholds};
+pub use program::{config, ingest_from, main, thresholds};
 
 /// How an orchestrator behaves.
 #[derive(Debug, Clone)]

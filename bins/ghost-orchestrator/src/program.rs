@@ -12,7 +12,9 @@ use ghost_service::program::{self, LAST_WORDS, Program, Start};
 use ghost_service::tasks::Owned;
 
 use crate::api::{self, Api};
-use crate::{Config, Deps, Orchestrator};
+use crate::ingest::rules::Rules;
+use crate::ingest::{self, Ingest};
+use crate::{Config, Deps, Handle, Orchestrator};
 
 const PROGRAM: Program = Program { name: "ghost-orchestrator", role: "orchestrator", health_port: 8081 };
 
@@ -44,6 +46,7 @@ Settings that matter here (docs/configuration.md has all):
   ORCHESTRATOR_HOST, ORCHESTRATOR_PORT  where it listens (docs/doors.md tells what for)
   GHOST_API_TOKEN                     what callers must know; needed beyond this machine
   SIMPLE_THRESHOLD, COMPLEX_THRESHOLD who answers what
+  GHOST_INGEST                        rules by which messages in Redis become tasks (docs/ingestion.md)
   MAX_BACKLOG, MAX_WAIT, RESULT_TTL   how many tasks wait, for how long, and how long results stay
   LEASE_SECONDS                       the same for all programs of a swarm
   HEALTH_PORT                         8081: /healthz, /readyz and /metrics
@@ -67,13 +70,17 @@ async fn serve(start: Start) -> anyhow::Result<()> {
         taskmaster: Arc::new(TaskMaster::new(thresholds(&settings)?)),
         available: models::available(&settings)?,
     };
-    let orchestrator = Orchestrator::build(config(&settings, agent_id), deps);
+    let orchestrator = Orchestrator::build(config(&settings, agent_id.clone()), deps);
+    let ingest = ingest_from(&settings, agent_id, orchestrator.handle())?;
     let door = api::Deps { handle: orchestrator.handle(), open: health.open_routes() };
     let api = Api::build(api::Config::from(&settings), door).await?;
     // Whoever started it with port 0 learns here where it is.
     program::say(&format!("http://{}", api.address()))?;
     let mut tasks = Owned::new(shutdown.drain.clone());
     tasks.spawn("HTTP door", api.run(shutdown.drain.clone()));
+    if let Some(ingest) = ingest {
+        tasks.spawn("ingestion", ingest.run(shutdown.drain.clone()));
+    }
     tasks.spawn("orchestrator", orchestrator.run(shutdown.drain));
     Ok(tasks.wait(LAST_WORDS).await?)
 }
@@ -88,6 +95,21 @@ pub fn config(settings: &config::Config, agent_id: AgentId) -> Config {
         result_ttl: settings.broker.result_ttl,
         ..Config::default()
     }
+}
+
+/// What takes tasks in from Redis, where there are rules for it (GHOST_INGEST).
+///
+/// # Errors
+/// Where the rules or Redis's address make no sense.
+pub fn ingest_from(
+    settings: &config::Config,
+    agent_id: AgentId,
+    handle: Handle,
+) -> anyhow::Result<Option<Ingest>> {
+    let Some(file) = &settings.orchestrator.ingest else { return Ok(None) };
+    let rules = Rules::read(file)?;
+    let redis = ghost_service::broker::redis_config(settings);
+    Ok(Some(Ingest::build(ingest::Config { agent_id, redis, rules }, handle)?))
 }
 
 /// Where tasks stop to be simple, and begin to be complex.

@@ -147,6 +147,8 @@ settings! {
         host: String = ORCHESTRATOR_HOST, host, Is "127.0.0.1";
         /// The port of the orchestrator; 0 takes a free one.
         port: u16 = ORCHESTRATOR_PORT, port, Is "8080";
+        /// A TOML file with the rules by which messages in Redis become tasks (docs/ingestion.md); it takes REDIS_URL.
+        ingest: Option<PathBuf> = GHOST_INGEST, path, Unset "no messages are taken in";
     }
 
     /// Which swarm `ghost` talks to.
@@ -245,6 +247,11 @@ impl Config {
         if self.slm.endpoint.is_some() && self.slm.model.is_none() {
             problems.push(Problem::Together(
                 "SLM_ENDPOINT needs SLM_MODEL: name the model that it is to run (llama-server takes any name)".to_owned(),
+            ));
+        }
+        if self.orchestrator.ingest.is_some() && !self.broker.on_redis() {
+            problems.push(Problem::Together(
+                "GHOST_INGEST needs REDIS_URL: say in which Redis the messages are".to_owned(),
             ));
         }
         problems

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::inference::Provider;
-use crate::lifecycle::{Attempt, Judgement, Record, State, saved_micro_usd};
+use crate::lifecycle::{Attempt, DELIVERIES_EXHAUSTED, Judgement, Record, State, saved_micro_usd};
 use crate::task::Status;
 
 #[cfg(test)]
@@ -81,6 +81,9 @@ pub fn settled(record: &Record) -> Count {
         (format!("tasks.{}", record.status().name()), 1),
         (format!("routes.{}", record.decision.route.name()), 1),
     ];
+    if matches!(&record.state, State::Failed(failure) if failure.code == DELIVERIES_EXHAUSTED) {
+        counts.push(("tasks.dead_letters".to_owned(), 1));
+    }
     if let State::Completed(answer) = &record.state {
         counts.push((format!("{}.answers", answer.provider.name()), 1));
         counts.push(("saved_micro_usd".to_owned(), saved_micro_usd(answer, record.spent)));

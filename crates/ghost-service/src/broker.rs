@@ -74,7 +74,7 @@ fn sqlite_options(config: &Config) -> Options {
 }
 
 /// What REDIS_URL says, or the parts from which the seed made it.
-fn redis_config(config: &Config) -> redis::Config {
+pub fn redis_config(config: &Config) -> redis::Config {
     let broker = &config.broker;
     let default = redis::Config::default();
     let url = match (&broker.redis_url, &broker.redis_host) {

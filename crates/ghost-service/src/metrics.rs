@@ -102,6 +102,12 @@ static TABLE: &[Family] = &[
         read: |swarm| one(swarm.statistics.tasks.redelivered as f64),
     },
     Family {
+        name: "ghost_dead_letters",
+        help: "Tasks that failed since every holder vanished with them",
+        kind: COUNTER,
+        read: |swarm| one(swarm.count("tasks.dead_letters")),
+    },
+    Family {
         name: "ghost_queue_backlog",
         help: "Tasks that wait for a worker",
         kind: GAUGE,
@@ -114,7 +120,7 @@ static TABLE: &[Family] = &[
         read: |swarm| one(swarm.standing(Status::Assigned) + swarm.standing(Status::InProgress)),
     },
     Family {
-        name: "ghost_dlq_size",
+        name: "ghost_tasks_failed",
         help: "Failed tasks that are kept and can be retried",
         kind: GAUGE,
         read: |swarm| one(swarm.standing(Status::Failed)),
@@ -295,7 +301,6 @@ impl Collector for Page {
 mod tests {
     use super::*;
 
-    /// Every line but comments, each with the name that it is told under.
     fn swarm(counters: &[(&str, i64)], tally: &[(Status, u64)]) -> Swarm {
         let counters: Counters = counters.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         Swarm { statistics: Statistics::from(&counters), counters, tally: tally.to_vec(), agents: Vec::new() }
@@ -321,7 +326,7 @@ mod tests {
             "ghost_cost_usd_total{provider=\"llm\"} 1.5",
             "ghost_route_decisions_total{target=\"slm\"} 3.0",
             "ghost_queue_backlog 4.0",
-            "ghost_dlq_size 2.0",
+            "ghost_tasks_failed 2.0",
             "ghost_a2a_connections 5.0",
             "ghost_broker_up 1.0",
         ] {

@@ -6,6 +6,7 @@
 use anyhow::{Context as _, bail};
 use ghost_a2a_hub::Hub;
 use ghost_orchestrator::api::{self, Api};
+use ghost_orchestrator::ingest_from;
 use ghost_service::data_dir::Turn;
 use ghost_service::health::Health;
 use ghost_service::program::{self, Program};
@@ -74,7 +75,8 @@ pub(crate) async fn perform(context: &Context, _: Args) -> anyhow::Result<Exit> 
     let deps = api::Deps { handle: swarm.handle().clone(), open: health.open_routes() };
     let api = Api::build(api::Config::from(settings), deps).await?;
     let api_at = api.address();
-    swarm.open(api, hub);
+    let ingest = ingest_from(settings, life.agent_id(context, "ingestion"), swarm.handle().clone())?;
+    swarm.open(api, hub, ingest);
 
     let mut doors = format!("api     http://{api_at}\nhub     ws://{hub_at}\n");
     if let Some(telling) = telling {

@@ -14,6 +14,8 @@
 //! **Why a task has no hash of its own.** A script costs the commands in it more than their size. Heads, records and
 //! requests in a hash each are read and written for 64 tasks by one command; a hash for each task takes 64.
 //!
+//! [`feed`] reads what others put into Redis for the swarm.
+//!
 //! News goes over pub/sub, on a connection of its own, and may be missed like all news. Nothing here blocks inside
 //! Redis, so no reply can be abandoned with a task in it: who waits, waits for news, and polls slowly behind it.
 //!
@@ -40,9 +42,11 @@ use crate::messages::AgentInfo;
 use crate::stats::{self, Counters};
 use crate::task::Status;
 
+pub mod feed;
 mod form;
 mod keys;
 mod line;
+mod listen;
 mod news;
 mod scripts;
 #[cfg(test)]

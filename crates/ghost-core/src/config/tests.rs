@@ -154,6 +154,24 @@ fn an_endpoint_goes_before_a_file_and_none_before_both() {
 }
 
 #[test]
+fn the_address_of_redis_is_never_shown() {
+    let config = load(&[("REDIS_URL", "redis://:hush@host:6379/0")]);
+    assert!(config.broker.on_redis() && !format!("{config:?}").contains("hush"));
+    for url in ["http://:hush@host", "redis://:hush@", "host:6379"] {
+        let text = mistakes(sources(&[], &[("REDIS_URL", url)]));
+        assert!(text.contains("such as redis://127.0.0.1:6379/0") && !text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
+fn parts_of_an_address_without_a_host_are_doubted() {
+    let config = load(&[("REDIS_PORT", "7000")]);
+    assert!(!config.broker.on_redis());
+    assert!(config.warnings[0].starts_with("REDIS_PORT is set, but neither"), "{:?}", config.warnings);
+    assert!(load(&[("REDIS_PORT", "7000"), ("REDIS_HOST", "redis")]).warnings.is_empty());
+}
+
+#[test]
 fn values_that_contradict_each_other_are_refused() {
     let text = mistakes(sources(&[], &[("SIMPLE_THRESHOLD", "0.8")]));
     assert!(text.starts_with("SIMPLE_THRESHOLD (0.8) is above COMPLEX_THRESHOLD (0.7)"), "{text}");

@@ -17,6 +17,7 @@ const LAYOUT: &str = "layout";
 const NEWS: &str = "news";
 const TALLY: &str = "tally";
 const TALLY_OF: &str = "tally:";
+const UNUSABLE: &str = "unusable";
 
 /// What scripts call a key, its name, and what it holds. A name that ends in a colon is the beginning of many.
 const NAMES: [(&str, &str); 21] = [
@@ -120,6 +121,16 @@ impl Keys {
     /// The pub/sub channel; one message has all news of a script.
     pub(super) fn news(&self) -> String {
         self.key(NEWS)
+    }
+
+    /// A stream: messages of others that could not be made tasks, and why.
+    pub(super) fn unusable(&self) -> String {
+        self.key(UNUSABLE)
+    }
+
+    /// The group as which the swarm reads the streams of others.
+    pub(super) fn group(&self) -> &str {
+        &self.shard
     }
 
     fn key(&self, name: &str) -> String {
