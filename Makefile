@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny eval-slm bench llama-reference
+.PHONY: help run test lint deny eval-slm bench bench-slm llama-reference
 
 FILE ?= examples/tasks.jsonl
 # Where a tool goes that only checks need; git ignores it.
@@ -32,6 +32,9 @@ test: ## run every test
 eval-slm: ## measure the tiny model on tasks that its training never saw (MODEL=… for another file)
 	@scripts/install-tools
 	cargo run --release -p ghost-tests --bin eval-slm -- $(MODEL)
+
+bench-slm: llama-reference ## measure the local model's engine beside llama.cpp's own tools (half an hour or more)
+	cargo run --release --bin ghost -- bench slm
 
 bench: ## measure the brokers and TaskMaster
 	@scripts/install-tools --tests

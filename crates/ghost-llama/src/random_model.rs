@@ -143,8 +143,9 @@ impl RandomModel {
                     row.extend(std::iter::repeat_n(1f32.to_le_bytes(), tensor.shape[0] as usize).flatten());
                 } else {
                     // All weights of a token that is never to be the likeliest are zero.
-                    let mute =
-                        self.endless && tensor.name == "output.weight" && types[at] != Kind::Normal as i32;
+                    let mute = self.endless
+                        && tensor.name == "output.weight"
+                        && types.get(at) != Some(&(Kind::Normal as i32));
                     let scale = if mute { None } else { Some(scale) };
                     for _ in 0..u64::from(tensor.shape[0]) / self.weights.block() {
                         self.weights.write(&mut row, scale, &mut chance);

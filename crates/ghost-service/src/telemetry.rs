@@ -36,8 +36,8 @@ where
     subscriber(format, level, color, writer).try_init()
 }
 
-/// What receives the log's lines. Our own are printed from `level` up, those of our dependencies from `warn` up;
-/// `trace` prints all of them.
+/// What receives the log's lines. Our own and llama.cpp's are printed from `level` up, those of our other dependencies
+/// from `warn` up; `trace` prints all of them.
 pub fn subscriber<W>(
     format: LogFormat,
     level: LogLevel,

@@ -25,6 +25,8 @@ use crate::exit::misuse;
 
 /// How long a tool may take for one measurement.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// How often a tool is run that ends well and prints nothing.
+const ATTEMPTS: usize = 6;
 /// How long the server may take to load.
 const LOADING: Duration = Duration::from_secs(180);
 /// How often it is asked whether it has.
@@ -109,16 +111,22 @@ pub(crate) fn bench_flags(setup: &Setup<'_>, facts: &Facts, probe: Probe) -> Vec
 
 /// Measures with llama-batched-bench.
 pub(crate) async fn bench(tool: &Path, flags: &[String]) -> anyhow::Result<Pace> {
-    let output = timeout(PATIENCE, quietly(tool).args(flags).stderr(Stdio::piped()).output())
-        .await
-        .with_context(|| format!("{} takes longer than {PATIENCE:?}", tool.display()))?
-        .with_context(|| format!("{} cannot be started", tool.display()))?;
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let pace = pace(&printed).filter(|_| output.status.success());
-    pace.with_context(|| {
-        let last = last_words(&String::from_utf8_lossy(&output.stderr));
-        format!("{} ends with {} and no figures: {last}", tool.display(), output.status)
-    })
+    let mut attempt = 1;
+    loop {
+        let output = timeout(PATIENCE, quietly(tool).args(flags).stderr(Stdio::piped()).output())
+            .await
+            .with_context(|| format!("{} takes longer than {PATIENCE:?}", tool.display()))?
+            .with_context(|| format!("{} cannot be started", tool.display()))?;
+        match pace(&String::from_utf8_lossy(&output.stdout)) {
+            Some(pace) if output.status.success() => return Ok(pace),
+            // It prints on a thread of its own, and where it ends soon, now and then before that thread has written.
+            _ if output.status.success() && attempt < ATTEMPTS => attempt += 1,
+            _ => {
+                let last = last_words(&String::from_utf8_lossy(&output.stderr));
+                anyhow::bail!("{} ends with {} and no figures: {last}", tool.display(), output.status)
+            }
+        }
+    }
 }
 
 /// A line of llama-batched-bench's `--output-format jsonl`.
@@ -130,8 +138,8 @@ struct Line {
 
 /// The last figures among what llama-batched-bench printed.
 fn pace(printed: &str) -> Option<Pace> {
-    let lines = printed.lines().filter_map(|line| serde_json::from_str::<Line>(line.trim()).ok());
-    lines.last().map(|line| Pace { prefill: line.speed_pp, decode: line.speed_tg })
+    let mut lines = printed.lines().filter_map(|line| serde_json::from_str::<Line>(line.trim()).ok());
+    lines.next_back().map(|line| Pace { prefill: line.speed_pp, decode: line.speed_tg })
 }
 
 /// A llama-server that answers; it ends with this.

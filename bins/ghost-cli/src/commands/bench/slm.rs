@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use ghost_core::inference::Backend;
 use ghost_llama::{Facts, LLAMA_CPP, Llama, Probe};
+use ghost_service::shutdown;
 use ghost_worker::tiny;
 use serde::Serialize;
 
@@ -172,7 +173,12 @@ pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exi
         facts: None,
         commands: vec![std::env::args().collect::<Vec<_>>().join(" ")],
     };
-    session.measure().await?;
+    // Whatever ends this ends the server too.
+    let signals = shutdown::signals();
+    match signals.drain.run_until_cancelled(session.measure()).await {
+        Some(measured) => measured?,
+        None => return Ok(Exit::Interrupted),
+    }
     let Session { tools, measured, facts, commands, rounds, .. } = session;
     let Some(facts) = facts else { return Err(misuse("--only names nothing to measure here")) };
     let report = Report {
