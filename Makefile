@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint deny eval-slm bench bench-slm llama-reference
+.PHONY: help run test test-containers lint deny eval-slm bench bench-slm llama-reference
 
 FILE ?= examples/tasks.jsonl
 # Where a tool goes that only checks need; git ignores it.
@@ -28,6 +28,9 @@ test: ## run every test
 		set -x; \
 		cargo test --release --workspace; \
 	fi
+
+test-containers: ## build the images, start the swarm in containers, and break parts of it while it works
+	python3 tests/containers/smoke.py
 
 eval-slm: ## measure the tiny model on tasks that its training never saw (MODEL=… for another file)
 	@scripts/install-tools

@@ -1,6 +1,6 @@
 //! `ghost bench`: how fast this machine is at what a swarm does, beside the tools that others use for it.
 //!
-//! [`slm`] is the command. It loads [`engine`]s of ours, runs the [`reference`] tools in turn with them, lets clients
+//! [`slm`] is the command. It loads [`engine`]s of ours, runs the [`mod@reference`] tools in turn with them, lets clients
 //! [`serve`] themselves from both, sets a [`hog`] on the cores, and gathers all of it in [`rows`]. What it runs on stands in
 //! [`machine`] and [`model`].
 

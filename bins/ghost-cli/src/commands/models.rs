@@ -1,6 +1,6 @@
 //! `ghost models`: which models there are, what each is for, and how more of them come here.
 //!
-//! [`pull`] brings one, [`verify`] reads those that were brought again; what both rest on is [`crate::hub`]. [`bench`]
+//! [`pull`] brings one, [`verify`] reads those that were brought again; what both rest on is [`crate::hub`]. [`mod@bench`]
 //! measures one.
 
 pub(crate) mod bench;

@@ -111,6 +111,9 @@ fn obstacle(request: &TaskRequest, kind: Option<Kind>, slm: &Capability) -> Opti
             None => format!("the prompt shows none of the simple tasks that {name} can do"),
         });
     };
+    if let Some(asked) = Kind::from_name(&request.task_type).filter(|&asked| !as_asked(asked, kind)) {
+        return Some(format!("the prompt reads like {kind}, though the task asks for {asked}"));
+    }
     let schema = request.parameters.schema.as_ref();
     schema
         .is_some_and(|schema| !suits(kind, schema))
@@ -122,6 +125,12 @@ fn input_bytes(request: &TaskRequest) -> usize {
     let parameters = &request.parameters;
     let categories = parameters.categories.iter().flatten().map(|category| category.len() + 2).sum::<usize>();
     request.description.len() + parameters.prompt.as_ref().map_or(0, |prompt| prompt.len() + 2) + categories
+}
+
+/// Whether an answer of the kind that the prompt shows has the form of the kind that the task asks for.
+fn as_asked(asked: Kind, shown: Kind) -> bool {
+    let bare_value = |kind| matches!(kind, Kind::JsonField | Kind::ExtractValue);
+    asked == shown || bare_value(asked) && bare_value(shown)
 }
 
 /// Whether the answer of this kind can satisfy the schema: a flat object of strings for those that answer with JSON.
@@ -264,5 +273,21 @@ mod tests {
         let decision =
             decide(&task, &verdict(Some(Kind::JsonField), Complexity::Simple), &with(Some(tiny()), true));
         assert_eq!(decision.route, Route::Llm);
+    }
+
+    #[test]
+    fn an_answer_of_another_form_than_the_task_asks_for_is_not_the_tiny_models_to_give() {
+        let asks = |task_type: &str| {
+            let task = json!({"task_type": task_type, "description": "Hi"});
+            let request = serde_json::from_value(task).expect("a task");
+            let available = Available { slm: Some(tiny()), llm: true, hybrid: true };
+            decide(&request, &verdict(Some(Kind::JsonField), Complexity::Simple), &available)
+        };
+        for task_type in ["json_field", "extract_value", "llm_inference"] {
+            assert_eq!(asks(task_type).route, Route::Slm, "{task_type}: a bare value is right");
+        }
+        let decision = asks("key_value");
+        assert_eq!(decision.route, Route::Llm);
+        assert_eq!(decision.reason, "the prompt reads like json_field, though the task asks for key_value");
     }
 }
