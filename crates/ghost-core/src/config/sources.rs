@@ -120,13 +120,23 @@ fn suggestion(nearest: &Option<String>) -> String {
 }
 
 /// A setting with its value, for `ghost doctor`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Row {
     /// The setting.
     pub setting: &'static Setting,
     /// Who decided its value.
     pub source: Source,
     value: Option<String>,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("variable", &self.setting.variable)
+            .field("source", &self.source)
+            .field("value", &self.shown())
+            .finish()
+    }
 }
 
 impl Row {
