@@ -21,6 +21,7 @@ use tokio::time::Instant;
 pub struct Line {
     store: Arc<Store>,
     cut: AtomicBool,
+    silent: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Line {
         let options = Options { clock: clock.clone(), ..Options::default() };
         let broker = SqliteBroker::in_memory(options).expect("memory for a store");
         let store = Store { broker, clock, begun: Instant::now(), moved: Mutex::default() };
-        Self { store: Arc::new(store), cut: AtomicBool::new(false) }
+        Self { store: Arc::new(store), cut: AtomicBool::new(false), silent: AtomicBool::new(false) }
     }
 
     /// Cuts the line, or mends it.
@@ -47,9 +48,17 @@ impl Line {
         self.cut.store(cut, Ordering::SeqCst);
     }
 
+    /// From now on nothing is answered, not even that it cannot be.
+    pub fn silence(&self) {
+        self.silent.store(true, Ordering::SeqCst);
+    }
+
     async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         if self.cut.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("the line is cut".to_owned()));
+        }
+        if self.silent.load(Ordering::SeqCst) {
+            return std::future::pending().await;
         }
         {
             let mut moved = self.store.moved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +78,7 @@ impl Line {
 
 impl Clone for Line {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), cut: AtomicBool::new(false) }
+        Self { store: self.store.clone(), cut: AtomicBool::new(false), silent: AtomicBool::new(false) }
     }
 }
 

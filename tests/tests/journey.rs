@@ -14,6 +14,8 @@ use ghost_core::taskmaster::route::Route;
 use ghost_tests::TestSwarm;
 use ghost_tests::swarm::{LLM, complex, simple};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 fn text(record: &Record) -> String {
     match &record.state {
@@ -136,7 +138,7 @@ async fn a_task_that_is_cancelled_while_it_runs_makes_room_at_once() {
     let first = swarm.submit(complex()).await;
     swarm.begun(&first).await;
     let second = swarm.submit(complex()).await;
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
     swarm.handle.cancel(&first).await.expect("it runs");
     assert_eq!(text(&swarm.settled(&second).await), "llm: An essay.");
     assert!(before.elapsed() < seconds(5), "{:?}", before.elapsed());
@@ -238,6 +240,53 @@ async fn a_worker_that_was_cut_off_cannot_settle_its_successors_task_and_its_bil
     assert_eq!((text(&record).as_str(), swarm.statistics().await.tasks.completed), ("llm: An essay.", 1));
 }
 
+/// A model that never comes to an end, and notes when it was called and when that was given up.
+struct Endless(Arc<watch::Sender<Vec<Instant>>>);
+
+/// Notes the time now and when it is dropped.
+struct Note(Arc<watch::Sender<Vec<Instant>>>);
+
+impl Note {
+    fn of(times: &Arc<watch::Sender<Vec<Instant>>>) -> Self {
+        times.send_modify(|times| times.push(Instant::now()));
+        Self(times.clone())
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        self.0.send_modify(|times| times.push(Instant::now()));
+    }
+}
+
+#[async_trait]
+impl Backend for Endless {
+    fn provider(&self) -> Provider {
+        Provider::Llm
+    }
+
+    fn model(&self) -> &str {
+        "endless"
+    }
+
+    async fn generate(&self, _: Request, _: Option<Deltas>) -> Result<Completion, Error> {
+        let _note = Note::of(&self.0);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_store_says_nothing_any_more_stops_when_its_lease_ends() {
+    let (times, mut told) = watch::channel(Vec::new());
+    let swarm = TestSwarm::in_memory().llm_backend(Arc::new(Endless(Arc::new(times)))).start().await;
+    swarm.submit(complex()).await;
+    told.wait_for(|times| times.len() == 1).await.expect("the model lives");
+    swarm.workers[0].line.silence();
+    let times = told.wait_for(|times| times.len() == 2).await.expect("the model lives").clone();
+    let took = times[1] - times[0];
+    assert!(took <= seconds(30), "under a lease of 30 s it went on for {took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_kept_while_the_store_is_briefly_away() {
     let llm = Arc::new(Scripted::new(
@@ -274,7 +323,7 @@ async fn a_worker_that_is_told_to_end_finishes_what_it_can_and_hands_the_rest_ba
     let mut swarm = TestSwarm::in_memory().llm(script).start().await;
     let (soon, late) = (swarm.submit(complex()).await, swarm.submit(complex()).await);
     swarm.begun(&late).await;
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
     swarm.workers[0].drain().await;
     assert!(before.elapsed() <= seconds(21), "{:?}", before.elapsed());
     let (soon, handed_back) = (swarm.look(&soon).await, swarm.look(&late).await);
@@ -294,7 +343,7 @@ async fn a_provider_that_is_busy_for_a_while_delays_a_task_and_loses_nothing() {
         || Reply::error(Error::Overloaded { provider: "claude".to_owned(), retry_after: Some(seconds(20)) });
     let swarm =
         TestSwarm::in_memory().llm(Script::steps([busy(), busy()]).otherwise("An essay.")).start().await;
-    let before = tokio::time::Instant::now();
+    let before = Instant::now();
     let record = swarm.settled(&swarm.submit(complex()).await).await;
     assert_eq!((text(&record).as_str(), record.deliveries, record.attempts.len()), ("llm: An essay.", 1, 3));
     assert!(before.elapsed() >= seconds(40));

@@ -42,16 +42,17 @@ const EXAMPLES: &str = r#"Examples:
   ghost-orchestrator health                               0 where the one that runs here is ready, else 1
 
 Settings that matter here (docs/configuration.md has all):
-  REDIS_URL, GHOST_SWARM              where the tasks are, and whose
-  ORCHESTRATOR_HOST, ORCHESTRATOR_PORT  where it listens (docs/doors.md tells what for)
-  GHOST_API_TOKEN                     what callers must know; needed beyond this machine
-  SIMPLE_THRESHOLD, COMPLEX_THRESHOLD who answers what
-  GHOST_INGEST                        rules by which messages in Redis become tasks (docs/ingestion.md)
-  MAX_BACKLOG, MAX_WAIT, RESULT_TTL   how many tasks wait, for how long, and how long results stay
-  LEASE_SECONDS                       the same for all programs of a swarm
-  HEALTH_PORT                         8081: /healthz, /readyz and /metrics
+  REDIS_URL, GHOST_SWARM                 where the tasks are, and whose
+  ORCHESTRATOR_HOST, ORCHESTRATOR_PORT   where it listens; docs/doors.md tells what for
+  GHOST_API_TOKEN                        what callers must know; needed beyond this machine
+  SIMPLE_THRESHOLD, COMPLEX_THRESHOLD    who answers what
+  GHOST_INGEST                           rules by which messages in Redis become tasks (docs/ingestion.md)
+  MAX_BACKLOG, MAX_WAIT, RESULT_TTL      how many tasks wait, for how long, and how long results stay
+  LEASE_SECONDS                          the same for all programs of a swarm
+  HEALTH_PORT                            8081: /healthz, /readyz and /metrics
 
-It prints its address on stdout once it listens. It runs no model: routes follow what the live workers say they have. There may be several of it.
+It prints its address on stdout once it listens, and logs to stderr. It runs no model: routes follow what the live
+workers say they have. There may be several of it.
 SIGTERM or Ctrl-C ends it in good order, a second one at once. Exit codes: 0, 1 failed, 2 wrong usage, 130 left at once."#;
 
 /// Runs an orchestrator until it is told to end.

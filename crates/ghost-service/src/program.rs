@@ -215,7 +215,7 @@ pub async fn tell(
         Err(error) => return Err(error.into()),
     };
     let address = door.address();
-    info!("{} tells how it is at {}", program.name, format_args!("http://{address}"));
+    info!("{} tells how it is at http://{address}", program.name);
     let task = tokio::spawn(health.clone().serve(door, shutdown));
     Ok(Some(Telling { address, task }))
 }

@@ -80,9 +80,9 @@ pub(crate) async fn perform(context: &Context, _: Args) -> anyhow::Result<Exit> 
 
     let mut doors = format!("api     http://{api_at}\nhub     ws://{hub_at}\n");
     if let Some(telling) = telling {
-        doors.push_str(&format!("health  {}\n", format_args!("http://{}", telling.address)));
+        doors.push_str(&format!("health  http://{}\n", telling.address));
     }
-    data(doors.trim_end()).context("nobody hears where the doors are")?;
+    data(&doors).context("nobody hears where the doors are")?;
     talk(format!(
         "the swarm is up over {}; Ctrl-C ends it",
         if alone { place.path().display().to_string() } else { "Redis".to_owned() }

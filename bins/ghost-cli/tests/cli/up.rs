@@ -15,7 +15,6 @@ fn it_answers_what_others_submit_to_its_data_directory_or_its_door_until_ctrl_c(
     let mut up = place.start(&["up", "-v"]);
     let listens = up.wait_for("the orchestrator listens on http://");
     let url = listens.trim_end().rsplit(' ').next().expect("an address").to_owned();
-    up.wait_for("the swarm is up");
     let task = ["submit", "--wait", "--type", "json_field", "--prompt", MATERIAL, "Get the carrier"];
     let answered = place.ghost(&task).with_code(0).said("`ghost up` answers from this data directory");
     assert_eq!(answered.stdout, "DHL\n");
