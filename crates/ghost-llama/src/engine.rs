@@ -289,7 +289,8 @@ impl<'m> Engine<'m> {
             shares.iter().map(|share| self.running[share.sequence].sequence.job.clone()).collect()
         };
 
-        let (begin, waited) = (Instant::now(), threads::waited());
+        let waited = if self.threads.is_fixed() { None } else { threads::waited() };
+        let begin = Instant::now();
         let result = self.context.decode(&rows, watched);
         self.note_crowding(begin.elapsed(), waited);
         count(&self.counters.steps, 1);
@@ -357,7 +358,7 @@ impl<'m> Engine<'m> {
 
     /// Notes how much of a step this thread waited for a core, and has fewer threads decode where that is much.
     fn note_crowding(&mut self, took: Duration, before: Option<Duration>) {
-        let waited = threads::waited().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let waited = before.and_then(|before| Some(threads::waited()?.saturating_sub(before)));
         if let Some(threads) = waited.and_then(|waited| self.threads.note(took, waited)) {
             debug!("decodes with {threads} threads from now on");
             self.context.set_threads(threads);

@@ -150,9 +150,10 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, top: f32, top_p: f32) {
 }
 
 /// The allowed token with the highest logit. Only tokens above the best one so far are asked.
-fn likeliest(logits: &[f32], allowed: impl Fn(usize) -> bool) -> Option<usize> {
-    let top = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(token, _)| token);
-    if let Some(top) = top.filter(|&top| logits[top].is_finite() && allowed(top)) {
+pub(crate) fn likeliest(logits: &[f32], allowed: impl Fn(usize) -> bool) -> Option<usize> {
+    let highest = highest(logits);
+    let top = logits.iter().position(|logit| *logit == highest);
+    if let Some(top) = top.filter(|&top| highest.is_finite() && allowed(top)) {
         return Some(top);
     }
     let mut best: Option<usize> = None;
@@ -162,6 +163,23 @@ fn likeliest(logits: &[f32], allowed: impl Fn(usize) -> bool) -> Option<usize> {
         }
     }
     best
+}
+
+/// Numbers that are looked at side by side.
+const LANES: usize = 16;
+
+/// The highest logit; what is no number counts as nothing.
+fn highest(logits: &[f32]) -> f32 {
+    let higher = |top: f32, logit: f32| if logit > top { logit } else { top };
+    // Side by side, since one comparison after the other waits for the one before.
+    let mut tops = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (top, logit) in tops.iter_mut().zip(chunk) {
+            *top = higher(*top, *logit);
+        }
+    }
+    tops.iter().chain(rest).copied().fold(f32::NEG_INFINITY, higher)
 }
 
 /// The place of a token drawn by chance, in proportion to the weights; nothing where they are all 0.
@@ -181,8 +199,7 @@ fn pick(weights: &[Candidate], chance: &mut Rng) -> Option<usize> {
 
 /// The natural logarithm of a token's probability among all tokens, to about 1e-6.
 pub(crate) fn log_probability(logits: &[f32], token: usize) -> f32 {
-    const LANES: usize = 16;
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let top = highest(logits);
     // Many sums side by side, which the compiler turns into vector instructions: a vocabulary of 128,000 takes
     // microseconds for each of many sequences, where calls of `exp` would take a millisecond.
     let mut sums = [0f32; LANES];

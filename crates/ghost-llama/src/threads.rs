@@ -35,12 +35,17 @@ impl Threads {
         Self { most, now: most, took: zero, waited: zero, calm: zero, pause: PAUSE.0 }
     }
 
+    /// Whether it can change at all; where not, nobody need look how crowded it is.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.most == 1
+    }
+
     /// Notes a step that took so long, of which the thread waited so long for a core. Returns the number of threads
     /// where it changes.
     pub(crate) fn note(&mut self, took: Duration, waited: Duration) -> Option<usize> {
         self.took += took;
         self.waited += waited;
-        if self.most == 1 || self.took < WINDOW {
+        if self.is_fixed() || self.took < WINDOW {
             return None;
         }
         let crowded = self.waited.as_secs_f64() > CROWDED * self.took.as_secs_f64();

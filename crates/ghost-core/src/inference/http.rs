@@ -21,6 +21,8 @@ use super::{Completion, Deltas, Error, Request};
 
 /// Once the model has said why it stopped, only the usage and the end marker are missing: how long they may take.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a connection waits for its next request.
+const IDLE: Duration = Duration::from_secs(4);
 /// More of an error's body is not read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 /// More of an answer that comes in one piece is not read.
@@ -88,6 +90,8 @@ impl Http {
         let mut client = Client::builder()
             .tcp_nodelay(true)
             .connect_timeout(patience.connect)
+            // Many servers close what is idle for five seconds; a request that meets that moment would fail.
+            .pool_idle_timeout(IDLE)
             // A redirect could carry the key to another host.
             .redirect(Policy::none())
             .user_agent(concat!("ghost-swarm/", env!("CARGO_PKG_VERSION")));

@@ -348,7 +348,13 @@ impl Session<'_> {
         for round in 0..=u64::from(self.rounds) {
             let served = serve(&ours, load, round).await?;
             let reference = match &theirs {
-                Some(theirs) => Some(serve(theirs, load, round).await?),
+                Some(theirs) => match serve(theirs, load, round).await {
+                    Ok(served) => Some(served),
+                    Err(error) => {
+                        talk(format!("warning: {LLAMA_SERVER} does not answer: {error}"));
+                        None
+                    }
+                },
                 None => None,
             };
             // The first round only warms both up.
