@@ -9,6 +9,8 @@ use ghost_tests::faults::{self, IMPATIENCE, ask};
 use ghost_tests::openai_server::OpenAiServer;
 use ghost_tests::scripted_server::{Failure, Fault, KEY, Reply};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 fn endpoint(server: &OpenAiServer, provider: Provider, change: impl FnOnce(&mut Config)) -> OpenAiCompatible {
     let mut config = Config {
@@ -71,6 +73,39 @@ async fn a_local_endpoint_needs_no_key_and_a_wrong_one_is_said_so() {
     let error = faults::error(&stranger).await;
     assert!(matches!(error, Error::Authentication { .. }), "{error}");
     assert_eq!((keyless.provider(), keyless.model()), (Provider::Slm, "phi-4-mini"));
+}
+
+#[tokio::test]
+async fn a_server_that_ends_each_connection_after_one_answer_without_saying_so_loses_no_request() {
+    const BODY: &str = r#"{"choices": [{"message": {"content": "four"}, "finish_reason": "stop"}]}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let (mut line, mut length) = (String::new(), 0);
+                while stream.read_line(&mut line).await.is_ok_and(|read| read > 2) {
+                    if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a length");
+                    }
+                    line.clear();
+                }
+                stream.read_exact(&mut vec![0; length]).await.expect("the body of a request");
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+                let reply = format!("{head}\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len());
+                stream.write_all(reply.as_bytes()).await.expect("a client that listens");
+                // The next request on this connection, or its end.
+                let _ = stream.read_u8().await;
+            });
+        }
+    });
+    let config = Config { streaming: false, ..Config::new(Provider::Slm, &url, "phi-4-mini") };
+    let backend = OpenAiCompatible::build(config).expect("a good configuration");
+    for _ in 0..3 {
+        let answer = backend.generate(Request::new("add"), None).await.expect("an answer");
+        assert_eq!(answer.text, "four");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The thread that owns the model: *admit → plan → decode → sample → emit → retire*, step after step.
 //!
 //! Requests come over a bounded channel, text and results go back over one channel per request. Requests join and
-//! leave between any two steps; each step is one batch with a token of every answer and a stretch of the prompts
+//! leave between any two steps; each step is one batch: a token of every answer, or stretches of prompts
 //! ([`crate::plan`]). Nothing else touches the context. A request is taken up only when there are cells for all that
 //! it may need, so that none has to be thrown out later.
 
@@ -21,7 +21,8 @@ use tracing::{debug, info, warn};
 use crate::context::{Context, Failure, Row};
 use crate::job::Job;
 use crate::layout::{Layout, Needs};
-use crate::plan::{Budget, Progress, Share, plan};
+use crate::pages::{self, Mappings};
+use crate::plan::{Progress, Share, Turn, Turns, plan};
 use crate::prefix::PrefixCache;
 use crate::prompt::Template;
 use crate::sequence::{Rules, Sequence};
@@ -35,8 +36,8 @@ use crate::{Config, Error, Facts, load};
 const ROWS: usize = 512;
 /// The same for a tiny model.
 const ROWS_TINY: usize = 128;
-/// How long a step may take for the sake of prompts, where answers wait for it.
-const STALL: Duration = Duration::from_millis(150);
+/// How long a step may take for the sake of prompts, where as many answers wait for it.
+const STALL: Duration = Duration::from_millis(500);
 /// The least rows of prompts in a step; fewer cost as much.
 const ROWS_MIN: usize = 16;
 /// How long the measuring of batch shapes may go on. A machine too busy for one round of it has other worries.
@@ -56,11 +57,12 @@ pub(crate) fn run(
     mut groups: mpsc::Receiver<Group>,
     counters: Arc<Counters>,
 ) {
+    let before = Mappings::now();
     let model = match load::model(config) {
         Ok(model) => model,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    let mut engine = match Engine::new(config, &model, counters) {
+    let mut engine = match Engine::new(config, &model, &before, counters) {
         Ok(engine) => engine,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -97,6 +99,7 @@ struct Engine<'m> {
     rows: usize,
     /// Rows of prompts that are read in a second, as last seen.
     reading_pace: f64,
+    turns: Turns,
     /// Oldest first.
     running: Vec<Running>,
     /// The group that is next, once there is room for all of it.
@@ -111,7 +114,13 @@ struct Running {
 }
 
 impl<'m> Engine<'m> {
-    fn new(config: &Config, model: &'m LlamaModel, counters: Arc<Counters>) -> Result<Self, Error> {
+    /// An engine over a model, for whose weights memory was added to what there was before.
+    fn new(
+        config: &Config,
+        model: &'m LlamaModel,
+        before: &Mappings,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
         let template =
             Template::of(model).map_err(|reason| Error::Template { path: config.path.clone(), reason })?;
         let needs = Needs::of(model);
@@ -121,6 +130,7 @@ impl<'m> Engine<'m> {
         let rows = if config.is_tiny(model.n_params()) { ROWS_TINY } else { ROWS };
         let rows = rows.min(layout.context_tokens).max(layout.sequences);
         let mut context = Context::new(model, &layout, rows, threads)?;
+        pages::enlarge(before);
         let name = load::name(&config.path, model);
         let rules = Rules {
             model: name.clone(),
@@ -159,6 +169,7 @@ impl<'m> Engine<'m> {
             cache: PrefixCache::new(granted.min(cells * needs.cell)),
             rows,
             reading_pace: 0.0,
+            turns: Turns::default(),
             running: Vec::new(),
             next: VecDeque::new(),
             counters,
@@ -259,16 +270,19 @@ impl<'m> Engine<'m> {
     fn step(&mut self) {
         let progress: Vec<Progress> =
             self.running.iter().map(|running| running.sequence.progress()).collect();
-        let beside_answers = (self.reading_pace * STALL.as_secs_f64()) as usize;
-        let beside_answers = beside_answers.clamp(ROWS_MIN, self.rows);
-        let mut shares = plan(&progress, Budget { rows: self.rows, beside_answers });
+        let turn = self.turns.next(&progress);
+        let mut shares = plan(&progress, turn, self.rows_of(turn, &progress));
+        let answers = turn == Turn::Answer;
+        let fillers = if answers { self.fill(&mut shares, &progress) } else { Vec::new() };
         if shares.is_empty() {
             return;
         }
-        // llama.cpp takes sequences with cells of their own together only in the order of their numbers.
-        shares.sort_by_key(|share| self.running[share.sequence].slot);
-
-        let mut rows = Vec::with_capacity(self.rows);
+        let token = self.running[shares[0].sequence].sequence.token(shares[0].from);
+        let filler = |(number, &sequence): (usize, &usize)| {
+            let position = fillers[..number].iter().filter(|&&before| before == sequence).count();
+            Row { token, position, sequence, wanted: true }
+        };
+        let mut rows: Vec<Row> = fillers.iter().enumerate().map(filler).collect();
         for share in &shares {
             let Running { slot, sequence } = &self.running[share.sequence];
             let end = share.from + share.count;
@@ -279,27 +293,27 @@ impl<'m> Engine<'m> {
                 wanted: position + 1 == progress[share.sequence].known,
             }));
         }
-        let answering = progress.iter().any(|progress| progress.answering);
-        let reading: usize = rows.len() - progress.iter().filter(|progress| progress.answering).count();
-        let fillers = if answering { self.fill(&mut rows, reading) } else { Vec::new() };
+        // llama.cpp takes sequences with cells of their own together only in the order of their numbers.
+        rows.sort_by_key(|row| (row.sequence, row.position));
         // A batch that answers is a short one; only reading alone is worth to be broken off.
-        let watched = if answering {
+        let watched = if answers {
             Vec::new()
         } else {
             shares.iter().map(|share| self.running[share.sequence].sequence.job.clone()).collect()
         };
 
-        let waited = if self.threads.is_fixed() { None } else { threads::waited() };
         let begin = Instant::now();
         let result = self.context.decode(&rows, watched);
-        self.note_crowding(begin.elapsed(), waited);
+        self.note_crowding(begin.elapsed());
         count(&self.counters.steps, 1);
-        for filler in fillers {
-            self.context.forget(filler, 0);
+        for sequence in fillers {
+            self.context.forget(sequence, 0);
         }
         match result {
             Ok(()) => {
-                self.note_pace(reading, begin.elapsed());
+                if !answers {
+                    self.note_pace(rows.len(), begin.elapsed());
+                }
                 self.take(&shares, &rows);
             }
             Err(failure) => self.recover(failure, &shares),
@@ -334,32 +348,51 @@ impl<'m> Engine<'m> {
         }
     }
 
-    /// Adds rows that make the batch a faster one. Returns the sequences that are to be emptied afterwards.
-    fn fill(&self, rows: &mut Vec<Row>, reading: usize) -> Vec<usize> {
-        let room = self.context.rows() - rows.len();
-        let token = rows[0].token;
+    /// How many rows a step may have, so that answers do not wait too long for prompts.
+    fn rows_of(&self, turn: Turn, progress: &[Progress]) -> usize {
+        let answers = progress.iter().filter(|progress| progress.answering).count();
+        if turn == Turn::Answer || answers == 0 {
+            return self.rows;
+        }
+        let prompts = progress.iter().filter(|progress| progress.reads()).count();
+        // Where more prompts wait for a step than answers, they may make it longer in proportion.
+        let stall = STALL.mul_f64((prompts as f64 / answers as f64).max(1.0));
+        let rows = (self.reading_pace * stall.as_secs_f64()) as usize;
+        rows.clamp(ROWS_MIN, self.rows)
+    }
+
+    /// Adds what makes a batch of answers a faster one: tokens of prompts that are to be read anyway, and where there
+    /// are none rows of empty sequences. Returns those sequences, which are to be emptied afterwards.
+    fn fill(&self, shares: &mut Vec<Share>, progress: &[Progress]) -> Vec<usize> {
+        let room = self.context.rows() - shares.len();
         if self.layout.together {
-            // Prompts fill tiles themselves.
-            let padding = if reading > 0 { 0 } else { self.shapes.padding(rows.len(), room) };
-            let sequence = self.layout.sequences;
-            rows.extend((0..padding).map(|position| Row { token, position, sequence, wanted: true }));
-            return if padding > 0 { vec![sequence] } else { Vec::new() };
+            let padding = self.shapes.padding(shares.len(), room);
+            return vec![self.layout.sequences; padding];
         }
-        let mut taking_part: Vec<usize> = rows.iter().map(|row| row.sequence).collect();
-        taking_part.dedup();
-        let mut fillers = self.shapes.fillers(&taking_part, self.layout.sequences);
+        let mut holders = vec![None; self.layout.sequences];
+        for (at, running) in self.running.iter().enumerate() {
+            holders[running.slot] = Some(at);
+        }
+        let usable: Vec<bool> =
+            holders.iter().map(|holder| holder.is_none_or(|at| progress[at].reads())).collect();
+        let mut taking_part: Vec<usize> =
+            shares.iter().map(|share| self.running[share.sequence].slot).collect();
+        taking_part.sort_unstable();
+        let mut fillers = self.shapes.fillers(&taking_part, &usable);
         fillers.truncate(room);
-        for &sequence in &fillers {
-            let at = rows.partition_point(|row| row.sequence < sequence);
-            rows.insert(at, Row { token, position: 0, sequence, wanted: true });
-        }
+        fillers.retain(|&slot| match holders[slot] {
+            Some(sequence) => {
+                shares.push(Share { sequence, from: progress[sequence].read, count: 1 });
+                false
+            }
+            None => true,
+        });
         fillers
     }
 
-    /// Notes how much of a step this thread waited for a core, and has fewer threads decode where that is much.
-    fn note_crowding(&mut self, took: Duration, before: Option<Duration>) {
-        let waited = before.and_then(|before| Some(threads::waited()?.saturating_sub(before)));
-        if let Some(threads) = waited.and_then(|waited| self.threads.note(took, waited)) {
+    /// Notes a step, and has fewer threads decode where this one waits much for a core.
+    fn note_crowding(&mut self, took: Duration) {
+        if let Some(threads) = self.threads.note(took, threads::waited) {
             debug!("decodes with {threads} threads from now on");
             self.context.set_threads(threads);
         }

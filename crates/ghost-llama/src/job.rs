@@ -1,5 +1,7 @@
 //! A request on its way to the engine's thread, and what comes back.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use ghost_core::inference::{self, Completion, Provider, Request};
@@ -31,6 +33,8 @@ pub(crate) enum Work {
         answer_tokens: usize,
         /// Which tokens.
         seed: u64,
+        /// How many of those that are measured together have not read their prompts; none answers before all have.
+        unread: Arc<AtomicUsize>,
     },
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Llama::load`] starts a thread that owns the model (`engine`); a [`Llama`] is the handle that async code asks.
 //! Many answers are in the making at once: `plan` says what a step decodes, `context` decodes it, `layout` cuts up
-//! the memory, `shapes` and `prefix` save time. An answer (`sequence`) goes through `prompt` (the GGUF's chat
+//! the memory, `pages`, `shapes` and `prefix` save time. An answer (`sequence`) goes through `prompt` (the GGUF's chat
 //! template), `constraint` (what its shape allows), `sampling` and `text` (whole characters, stop strings). All C++ of
 //! Ghost Swarm is behind this crate.
 
@@ -26,6 +26,7 @@ mod layout;
 mod load;
 mod log;
 mod owner;
+mod pages;
 mod plan;
 mod prefix;
 mod probe;

@@ -1,5 +1,8 @@
-//! Measures the engine with made-up tokens, through the same steps that requests go through.
+//! Measures the engine with made-up tokens, through the same steps that requests go through. All prompts are read before
+//! the first of them is answered, so that reading and answering are told apart.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -53,8 +56,9 @@ impl Llama {
             )));
         }
         let (events, mut reports) = mpsc::unbounded_channel();
+        let unread = Arc::new(AtomicUsize::new(sequences));
         let job = |seed: usize| Job {
-            work: Work::MadeUp { prompt_tokens, answer_tokens, seed: seed as u64 },
+            work: Work::MadeUp { prompt_tokens, answer_tokens, seed: seed as u64, unread: unread.clone() },
             events: events.clone(),
         };
         let group = (0..sequences).map(job).collect();

@@ -215,22 +215,25 @@ pub(crate) fn log_probability(logits: &[f32], token: usize) -> f32 {
 }
 
 /// eˣ for x of at most 0, to a relative 1e-6: 2ⁿ by its exponent bits, and what is left of x, at most half of ln 2
-/// either way, by the Taylor series.
+/// either way, by the Taylor series. Nothing but sums and products, which a CPU does for many numbers at once.
 #[inline]
 fn exp_below_zero(x: f32) -> f32 {
     use std::f32::consts::LOG2_E;
     /// Ln 2 in two parts, the first of few bits, so that its multiples are exact.
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
+    /// Added to a small number, it leaves that rounded to a whole one in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    /// One over the factorials of 3 to 6.
+    const TAYLOR: [f32; 4] = [1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0];
     // What is smaller adds nothing to a sum that has a 1 in it. A logit that is no number counts as nothing.
     let x = x.max(-87.0);
-    let whole = (x * LOG2_E + 0.5).floor();
+    let rounded = x * LOG2_E + ROUND;
+    let whole = rounded - ROUND;
     let rest = x - whole * LN_2.0 - whole * LN_2.1;
-    let series = 1.0
-        + rest
-            * (1.0
-                + rest
-                    * (0.5 + rest * (1.0 / 6.0 + rest * (1.0 / 24.0 + rest * (1.0 / 120.0 + rest / 720.0)))));
-    f32::from_bits(((whole as i32 + 127) << 23) as u32) * series
+    let [a, b, c, d] = TAYLOR;
+    let series = 1.0 + rest * (1.0 + rest * (0.5 + rest * (a + rest * (b + rest * (c + rest * d)))));
+    // What was added ends in zeros, so that the shift leaves nothing but the exponent.
+    f32::from_bits(rounded.to_bits().wrapping_add(127) << 23) * series
 }
 
 #[cfg(test)]

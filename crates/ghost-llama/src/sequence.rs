@@ -3,6 +3,7 @@
 //! Knows no context: the engine reads its tokens to the model and shows it the logits.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use fastrand::Rng;
@@ -62,7 +63,7 @@ impl Sequence {
                 let sampler = Sampler::new(request.sampling, rules.seed);
                 Self::assemble(job.clone(), tokens, request.max_tokens as usize, sampler, parts, rules)
             }
-            Work::MadeUp { prompt_tokens, answer_tokens, seed } => {
+            Work::MadeUp { prompt_tokens, answer_tokens, seed, .. } => {
                 let mut chance = Rng::with_seed(*seed);
                 let texts = rules.vocabulary.texts();
                 let tokens = (0..*prompt_tokens).filter_map(|_| chance.choice(&texts).copied()).collect();
@@ -111,6 +112,12 @@ impl Sequence {
     }
 
     pub(crate) fn progress(&self) -> Progress {
+        if let Work::MadeUp { unread, .. } = &self.job.work
+            && self.read == self.prompt
+            && unread.load(Ordering::Relaxed) > 0
+        {
+            return Progress { read: self.read, known: self.read, answering: false };
+        }
         Progress { read: self.read, known: self.tokens.len(), answering: !self.logprobs.is_empty() }
     }
 
@@ -140,7 +147,10 @@ impl Sequence {
     /// Notes that the model has read up to here.
     pub(crate) fn has_read(&mut self, read: usize) {
         self.read = read;
-        if read == self.prompt && !self.is_request() {
+        if read == self.prompt
+            && let Work::MadeUp { unread, .. } = &self.job.work
+        {
+            unread.fetch_sub(1, Ordering::Relaxed);
             // Whoever measures listens for it.
             let _ = self.job.events.send(Event::Read(Instant::now()));
         }

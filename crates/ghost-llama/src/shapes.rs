@@ -43,23 +43,31 @@ impl Shapes {
             .map_or(0, |(_, more)| more)
     }
 
-    /// The sequences, of `sequences` that there are, which should add a row to a batch with a row of each of these.
-    /// llama.cpp decodes sequences with cells of their own in one go only where their numbers follow each other.
-    pub(crate) fn fillers(&self, taking_part: &[usize], sequences: usize) -> Vec<usize> {
+    /// The sequences that should add a row to a batch with a row of each of those that take part, of those that `empty`
+    /// says may. llama.cpp decodes sequences with cells of their own in one go only where their numbers follow each
+    /// other.
+    pub(crate) fn fillers(&self, taking_part: &[usize], empty: &[bool]) -> Vec<usize> {
         let mut fillers = Vec::new();
         let mut runs = taking_part.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len()));
         let Some((mut start, mut length)) = runs.next() else { return fillers };
         for (next, more) in runs {
             let bridged = next + more - start;
-            if self.cost(bridged) <= self.cost(length) + self.cost(more) {
-                fillers.extend(start + length..next);
+            let gap = start + length..next;
+            if gap.clone().all(|at| empty[at]) && self.cost(bridged) <= self.cost(length) + self.cost(more) {
+                fillers.extend(gap);
                 length = bridged;
             } else {
                 (start, length) = (next, more);
             }
         }
+        // Whatever fills the last run up lies right behind it, or else before it.
         let end = start + length;
-        fillers.extend(end..end + self.padding(length, sequences.saturating_sub(end)));
+        let free = |beside: &mut dyn Iterator<Item = &bool>| beside.take_while(|empty| **empty).count();
+        let (before, behind) = (free(&mut empty[..start].iter().rev()), free(&mut empty[end..].iter()));
+        let padding = self.padding(length, before + behind);
+        let behind = padding.min(behind);
+        fillers.extend((end..end + behind).chain(start - (padding - behind)..start));
+        fillers.sort_unstable();
         fillers
     }
 }
@@ -87,21 +95,25 @@ mod tests {
 
     #[test]
     fn gaps_are_filled_where_that_is_cheaper_than_decoding_twice() {
-        assert_eq!(Shapes::assumed().fillers(&[0, 2, 3], 8), [1]);
-        assert_eq!(Shapes::assumed().fillers(&[0, 60], 64), Vec::<usize>::new());
-        assert_eq!(tiles().fillers(&[4, 5, 6], 8), [7]);
-        assert_eq!(tiles().fillers(&[], 8), Vec::<usize>::new());
+        assert_eq!(Shapes::assumed().fillers(&[0, 2, 3], &[true; 8]), [1]);
+        assert!(Shapes::assumed().fillers(&[0, 60], &[true; 64]).is_empty());
+        assert_eq!(tiles().fillers(&[4, 5, 6], &[true; 8]), [7]);
+        assert_eq!(tiles().fillers(&[5, 6, 7], &[true; 8]), [4], "before it where there is no room behind");
+        assert!(tiles().fillers(&[5, 6, 7], &[false; 8]).is_empty());
+        assert!(tiles().fillers(&[], &[true; 8]).is_empty());
     }
 
     proptest! {
         #[test]
-        fn fillers_are_idle_sequences_that_exist(
+        fn fillers_are_empty_sequences_that_exist(
             taking_part in prop::collection::btree_set(0usize..32, 0..32), measured in any::<bool>(),
+            mut empty in prop::collection::vec(any::<bool>(), 32),
         ) {
+            taking_part.iter().for_each(|at| empty[*at] = false);
             let shapes = if measured { tiles() } else { Shapes::assumed() };
             let taking_part: Vec<usize> = taking_part.into_iter().collect();
-            let fillers = shapes.fillers(&taking_part, 32);
-            prop_assert!(fillers.iter().all(|filler| *filler < 32 && !taking_part.contains(filler)));
+            let fillers = shapes.fillers(&taking_part, &empty);
+            prop_assert!(fillers.iter().all(|filler| empty[*filler]));
             prop_assert!(fillers.windows(2).all(|pair| pair[0] < pair[1]));
         }
     }

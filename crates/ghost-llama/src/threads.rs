@@ -22,7 +22,8 @@ pub(crate) struct Threads {
     now: usize,
     /// Of the steps since the last look.
     took: Duration,
-    waited: Duration,
+    /// How long the thread had waited for a core by then.
+    waited: Option<Duration>,
     /// Since the number last changed, in steps.
     calm: Duration,
     pause: Duration,
@@ -32,25 +33,25 @@ impl Threads {
     /// At first as many as there may be.
     pub(crate) fn new(most: usize) -> Self {
         let zero = Duration::ZERO;
-        Self { most, now: most, took: zero, waited: zero, calm: zero, pause: PAUSE.0 }
+        Self { most, now: most, took: zero, waited: None, calm: zero, pause: PAUSE.0 }
     }
 
-    /// Whether it can change at all; where not, nobody need look how crowded it is.
-    pub(crate) fn is_fixed(&self) -> bool {
-        self.most == 1
-    }
-
-    /// Notes a step that took so long, of which the thread waited so long for a core. Returns the number of threads
-    /// where it changes.
-    pub(crate) fn note(&mut self, took: Duration, waited: Duration) -> Option<usize> {
+    /// Notes a step that took so long. Now and then it asks how long the thread has `waited` for a core since it began,
+    /// which takes a moment, and returns the number of threads where that changes it.
+    pub(crate) fn note(
+        &mut self,
+        took: Duration,
+        waited: impl FnOnce() -> Option<Duration>,
+    ) -> Option<usize> {
         self.took += took;
-        self.waited += waited;
-        if self.is_fixed() || self.took < WINDOW {
+        if self.most == 1 || self.took < WINDOW {
             return None;
         }
-        let crowded = self.waited.as_secs_f64() > CROWDED * self.took.as_secs_f64();
+        let now = waited()?;
+        let lately = self.waited.replace(now).map(|before| now.saturating_sub(before));
+        let crowded = lately.is_some_and(|waited| waited.as_secs_f64() > CROWDED * self.took.as_secs_f64());
         self.calm += self.took;
-        (self.took, self.waited) = (Duration::ZERO, Duration::ZERO);
+        self.took = Duration::ZERO;
         let next = match self.now {
             now if crowded && now > 1 => {
                 // Right after an attempt with more, the next one has time.
@@ -81,7 +82,12 @@ mod tests {
 
     /// The changes over so many steps, of which the thread waited a share.
     fn changes(threads: &mut Threads, steps: usize, share: f64) -> Vec<usize> {
-        (0..steps).filter_map(|_| threads.note(STEP, STEP.mul_f64(share))).collect()
+        let mut waited = threads.waited.unwrap_or_default();
+        let step = |_| {
+            waited += STEP.mul_f64(share);
+            threads.note(STEP, || Some(waited))
+        };
+        (0..steps).filter_map(step).collect()
     }
 
     #[test]
@@ -96,11 +102,12 @@ mod tests {
     #[test]
     fn more_threads_are_tried_ever_more_seldom_where_they_do_not_get_on() {
         let mut threads = Threads::new(2);
-        let mut attempts = 0;
+        let (mut attempts, mut waited) = (0, Duration::ZERO);
         // An hour on a machine where one thread has a core and two do not.
         for _ in 0..36_000 {
             let share = if threads.now == 1 { 0.0 } else { 0.5 };
-            attempts += usize::from(threads.note(STEP, STEP.mul_f64(share)) == Some(2));
+            waited += STEP.mul_f64(share);
+            attempts += usize::from(threads.note(STEP, || Some(waited)) == Some(2));
         }
         assert!((20..60).contains(&attempts), "{attempts}");
     }

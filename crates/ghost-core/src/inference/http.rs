@@ -92,6 +92,9 @@ impl Http {
             .connect_timeout(patience.connect)
             // Many servers close what is idle for five seconds; a request that meets that moment would fail.
             .pool_idle_timeout(IDLE)
+            // A server nearby, such as llama-server, may end a connection after an answer without saying so. A new one
+            // costs nothing there.
+            .pool_max_idle_per_host(if base.scheme() == "https" { usize::MAX } else { 0 })
             // A redirect could carry the key to another host.
             .redirect(Policy::none())
             .user_agent(concat!("ghost-swarm/", env!("CARGO_PKG_VERSION")));

@@ -77,6 +77,27 @@ async fn those_who_leave_early_leave_the_others_their_own_answers() {
 }
 
 #[tokio::test]
+async fn prompts_that_find_no_room_in_a_step_keep_what_they_have_read() {
+    let (_folder, llama) = load(|config| Config {
+        prefix_cache_bytes: 0,
+        sequences: 8,
+        kv_bytes: Some(64 << 20),
+        context_tokens: Some(512),
+        ..config
+    });
+    // Short ones answer while long ones between them are being read, a few at a time.
+    let lengths = [2, 400, 300, 3, 350, 4, 380, 5];
+    let requests = || lengths.map(|length| request(&"ab ".repeat(length / 3 + 1), letters(30)));
+    let mut alone = Vec::new();
+    for request in requests() {
+        alone.extend(all(&llama, [request]).await);
+    }
+    let together = all(&llama, requests()).await;
+    let same = alone.iter().zip(&together).filter(|(a, b)| a.text[..5] == b.text[..5]).count();
+    assert!(same >= 6, "{alone:?}\n{together:?}");
+}
+
+#[tokio::test]
 async fn requests_wait_for_room_and_are_all_answered() {
     // One context's worth of cells for eight sequences, and each request wants most of it.
     let (_folder, llama) = load(|config| Config { sequences: 8, kv_bytes: Some(1), ..config });
@@ -185,13 +206,15 @@ fn a_batch_that_nobody_waits_for_is_broken_off_and_can_be_read_again() {
 
         let gone = || {
             Arc::new(Job {
-                work: Work::MadeUp { prompt_tokens: 1, answer_tokens: 1, seed: 0 },
+                work: Work::MadeUp { prompt_tokens: 1, answer_tokens: 1, seed: 0, unread: Arc::default() },
                 events: mpsc::unbounded_channel().0,
             })
         };
         let (events, _reader) = mpsc::unbounded_channel();
-        let there =
-            Arc::new(Job { events, work: Work::MadeUp { prompt_tokens: 1, answer_tokens: 1, seed: 0 } });
+        let there = Arc::new(Job {
+            events,
+            work: Work::MadeUp { prompt_tokens: 1, answer_tokens: 1, seed: 0, unread: Arc::default() },
+        });
         assert_eq!(context.decode(&prompt, vec![gone(), gone()]), Err(Failure::Abandoned));
         assert!(context.forget(0, 0));
         context.decode(&prompt, vec![gone(), there]).expect("somebody waits");

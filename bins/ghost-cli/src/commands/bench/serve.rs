@@ -1,7 +1,7 @@
 //! Clients that ask at the same time, each its next question as soon as the last one is answered.
 //!
-//! Ours and llama-server are asked through the same trait, with the same prompts and budgets, so what is measured is all
-//! that lies behind it: of ours the engine, of llama-server also its HTTP.
+//! Ours and llama-server are asked through the same trait, with the same prompts and budgets of many lengths, so what is
+//! measured is all that lies behind it: of ours the engine, of llama-server also its HTTP.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ pub(crate) struct Load {
     pub clients: usize,
     /// Questions of each.
     pub requests: usize,
-    /// Letters of a prompt; a model of random weights takes each for a token.
+    /// The most letters of a prompt; a model of random weights takes each for a token. The least are a quarter.
     pub letters: usize,
-    /// The token budget of an answer.
+    /// The highest token budget of an answer; the lowest is a quarter.
     pub answer_tokens: u32,
 }
 
@@ -71,7 +71,10 @@ pub(crate) async fn serve(
             let mut served = Served::default();
             let mut chance = fastrand::Rng::with_seed(seed << 16 | client as u64);
             for _ in 0..load.requests {
-                ask(&*backend, words(&mut chance, load.letters), load.answer_tokens, &mut served).await?;
+                // Of different lengths, as people ask: equal ones would keep all clients in step.
+                let letters = chance.usize(load.letters / 4..=load.letters);
+                let answer_tokens = chance.u32(load.answer_tokens / 4..=load.answer_tokens);
+                ask(&*backend, words(&mut chance, letters), answer_tokens, &mut served).await?;
             }
             Ok(served)
         });

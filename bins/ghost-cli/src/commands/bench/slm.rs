@@ -94,7 +94,7 @@ const FULL: Sizes = Sizes {
     counts: &[1, 2, 3, 4, 5, 7, 8, 11, 13, 15, 16, 32],
     prompt: 64,
     answer: 32,
-    load: Load { clients: 16, requests: 3, letters: 128, answer_tokens: 48 },
+    load: Load { clients: 16, requests: 4, letters: 160, answer_tokens: 96 },
 };
 const QUICK: Sizes = Sizes {
     counts: &[1, 4, 16],
