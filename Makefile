@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers lint deny eval-slm bench bench-slm llama-reference
+.PHONY: help run test test-containers lint deny eval-slm bench bench-queue bench-slm llama-reference package
 
 FILE ?= examples/tasks.jsonl
 # Where a tool goes that only checks need; git ignores it.
@@ -39,6 +39,10 @@ eval-slm: ## measure the tiny model on tasks that its training never saw (MODEL=
 bench-slm: llama-reference ## measure the local model's engine beside llama.cpp's own tools (half an hour or more)
 	cargo run --release --bin ghost -- bench slm
 
+bench-queue: ## measure how fast tasks go through the swarm over Redis, where no model computes
+	@scripts/install-tools --tests
+	cargo run --release --bin ghost -- bench queue
+
 bench: ## measure the brokers and TaskMaster
 	@scripts/install-tools --tests
 	cargo bench -p ghost-core
@@ -47,6 +51,10 @@ bench: ## measure the brokers and TaskMaster
 llama-reference: ## build llama-batched-bench and llama-server, to measure beside them
 	@scripts/install-tools
 	@scripts/llama-reference
+
+package: ## make an archive of all programs that runs on any CPU of this kind
+	@scripts/install-tools
+	scripts/package
 
 # The documentation is for readers of the code: it holds private items too, and a file's story may link to them.
 lint: ## check formatting, clippy and the documentation

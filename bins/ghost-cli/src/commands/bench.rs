@@ -1,13 +1,15 @@
 //! `ghost bench`: how fast this machine is at what a swarm does, beside the tools that others use for it.
 //!
-//! [`slm`] is the command. It loads [`engine`]s of ours, runs the [`mod@reference`] tools in turn with them, lets clients
-//! [`serve`] themselves from both, sets a [`hog`] on the cores, and gathers all of it in [`rows`]. What it runs on stands in
-//! [`machine`] and [`model`].
+//! [`queue`] measures the way of a task where no model computes. [`slm`] measures the local model's engine: it loads
+//! [`engine`]s of ours, runs the [`mod@reference`] tools in turn with them, lets clients [`serve`] themselves from both and
+//! sets a [`hog`] on the cores. Both gather what they see in [`rows`]; what it is measured on stands in [`machine`] and
+//! [`model`].
 
 mod engine;
 mod hog;
 mod machine;
 mod model;
+mod queue;
 mod reference;
 mod rows;
 mod serve;
@@ -22,11 +24,16 @@ use crate::exit::Exit;
 /// What to measure
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    Queue(queue::Args),
+    #[command(hide = true)]
+    QueueWorker(queue::child::Args),
     Slm(slm::Args),
 }
 
 pub(crate) async fn perform(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Queue(args) => queue::perform(context, args).await,
+        Command::QueueWorker(args) => queue::child::perform(args).await,
         Command::Slm(args) => slm::perform(context, args).await,
     }
 }

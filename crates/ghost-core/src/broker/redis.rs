@@ -2,8 +2,8 @@
 //!
 //! A record's head is the truth and queues are indexes of it; each call below is one Lua script, which Redis runs whole
 //! and by its own clock. Scripts compare, write, index and count what Rust computed: which keys there are stands in
-//! `redis/keys.rs`, what is in them in `redis/form.rs`, the scripts beside it, the connection in `redis/line.rs`, news in
-//! `redis/news.rs`.
+//! `redis/keys.rs`, what is in them in `redis/form.rs`, the scripts beside it, the connection in `redis/line.rs`, commits that
+//! go together in `redis/writer.rs`, news in `redis/news.rs`.
 //!
 //! **Why a claim writes an event.** Its candidates are known only inside Redis, and [`lifecycle::step`] is in Rust. To
 //! hand candidates out and commit them afterwards costs a second script for each batch and leaves tasks in between when
@@ -24,7 +24,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{Cmd, Value};
@@ -35,6 +35,8 @@ use self::keys::Keys;
 use self::line::Line;
 use self::news::Ear;
 use self::scripts::Source;
+use self::time::LastTime;
+use self::writer::Writer;
 use super::{Broker, Claim, Clock, Commit, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription};
 use crate::id::{AgentId, BatchId, LeaseToken, TaskKey};
 use crate::lifecycle::{Event, Record, Stage, Timestamp};
@@ -51,6 +53,8 @@ mod news;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod time;
+mod writer;
 
 /// When a full queue may have room again: a guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -122,6 +126,8 @@ pub struct RedisBroker {
     keys: Keys,
     line: Arc<Line>,
     ear: Ear,
+    writer: Writer,
+    time: LastTime,
 }
 
 impl fmt::Debug for RedisBroker {
@@ -141,7 +147,8 @@ impl RedisBroker {
         let keys = Keys::of(&config.swarm)?;
         let line = Arc::new(Line::new(&config)?);
         let ear = Ear::new(line.clone(), keys.news());
-        let broker = Self { config, keys, line, ear };
+        let writer = Writer::start(line.clone(), keys.clone());
+        let broker = Self { config, keys, line, ear, writer, time: LastTime::default() };
         broker.check().await?;
         Ok(broker)
     }
@@ -235,31 +242,6 @@ impl RedisBroker {
             })
         };
         records.into_iter().zip(seen).map(submission).collect()
-    }
-
-    /// Commits that each are of another task. Those that can be written are written together, without the others.
-    async fn commit_some(&self, commits: &[&Commit]) -> Result<Vec<Outcome>, Error> {
-        let prepared: Vec<Prepared> = commits.iter().map(|commit| Prepared::of(commit)).collect();
-        let mut outcomes = vec![None; commits.len()];
-        loop {
-            let open: Vec<usize> = (0..commits.len()).filter(|&at| outcomes[at].is_none()).collect();
-            if open.is_empty() {
-                return Ok(outcomes.into_iter().flatten().collect());
-            }
-            let (counts, news) = Prepared::together(open.iter().map(|&at| &prepared[at]));
-            let each = open.iter().flat_map(|&at| prepared[at].args());
-            let args = [counts.as_str(), news.as_str()].into_iter().chain(each);
-            let reply = array(self.run(&scripts::COMMIT, args).await?)?;
-            for (&at, value) in open.iter().zip(reply) {
-                outcomes[at] = match bytes(value)?.as_slice() {
-                    b"done" | b"known" => Some(Outcome::Done),
-                    b"conflict" => Some(Outcome::Conflict),
-                    b"gone" => Some(Outcome::Gone),
-                    b"again" => None,
-                    _ => return Err(unexpected()),
-                };
-            }
-        }
     }
 
     /// The records of these members, as far as they are there, in their order.
@@ -391,9 +373,14 @@ impl Broker for RedisBroker {
         if let Some(clock) = &self.config.clock {
             return Ok(clock.now());
         }
+        if let Some(time) = self.time.at(Instant::now()) {
+            return Ok(time);
+        }
         let time = array(self.command(&["TIME"]).await?)?;
         let [seconds, micros] = <[Value; 2]>::try_from(time).map_err(|_| unexpected())?;
-        Ok(Timestamp(number(seconds)?.saturating_mul(1000).saturating_add(number(micros)? / 1000)))
+        let time = Timestamp(number(seconds)?.saturating_mul(1000).saturating_add(number(micros)? / 1000));
+        self.time.note(time, Instant::now());
+        Ok(time)
     }
 
     async fn submit(&self, mut records: Vec<Record>) -> Result<Vec<Submission>, Error> {
@@ -457,7 +444,7 @@ impl Broker for RedisBroker {
             let together =
                 rest.iter().take(MAX_BATCH).take_while(|commit| named.insert(&commit.record.key)).count();
             let later = rest.split_off(together);
-            outcomes.extend(self.commit_some(&rest).await?);
+            outcomes.extend(self.writer.write(rest.into_iter().map(Prepared::of).collect()).await?);
             rest = later;
         }
         Ok(outcomes)

@@ -300,19 +300,24 @@ fn claim(line: &str) -> Option<(Event, Timestamp)> {
 }
 
 /// A commit as its script reads it.
-pub(super) struct Prepared<'a> {
+pub(super) struct Prepared {
     text: Text,
     guard: String,
-    effects: &'a [Effect],
+    effects: Vec<Effect>,
 }
 
-impl<'a> Prepared<'a> {
-    pub(super) fn of(commit: &'a Commit) -> Self {
+impl Prepared {
+    pub(super) fn of(commit: &Commit) -> Self {
         Self {
             text: Text::of(&commit.record),
             guard: guard(commit.version, commit.token),
-            effects: &commit.effects,
+            effects: commit.effects.clone(),
         }
+    }
+
+    /// The task that it writes.
+    pub(super) fn member(&self) -> &str {
+        &self.text.member
     }
 
     pub(super) fn args(&self) -> [&str; 5] {
@@ -321,14 +326,11 @@ impl<'a> Prepared<'a> {
     }
 
     /// What all of them count and tell.
-    pub(super) fn together<'b>(commits: impl Iterator<Item = &'b Prepared<'a>>) -> (String, String)
-    where
-        'a: 'b,
-    {
+    pub(super) fn together<'a>(commits: impl Iterator<Item = &'a Prepared>) -> (String, String) {
         let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
         let mut news = Vec::new();
         for commit in commits {
-            for effect in commit.effects {
+            for effect in &commit.effects {
                 match effect {
                     Effect::Publish(status) => {
                         news.push(format!("{}\n{}", changed(*status), commit.text.member))
