@@ -251,3 +251,37 @@ async fn a_store_of_another_version_is_refused_by_name() {
     let refused = RedisBroker::connect(config).await.expect_err("it is of a later version");
     assert!(matches!(&refused, Error::Damaged(why) if why.contains("version 99")), "{refused}");
 }
+
+/// How many scripts a server has run.
+async fn scripts(broker: &RedisBroker) -> u64 {
+    let stats = broker.command(&["INFO", "commandstats"]).await.expect("the server answers");
+    let stats = form::text(bytes(stats).expect("a text")).expect("a text");
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
+    calls.expect("scripts are counted").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn commits_that_come_together_are_written_together_and_each_hears_of_its_own() {
+    let server = RedisServer::start();
+    let config = Config { url: server.url(), ..Config::default() };
+    let broker = RedisBroker::connect(config).await.expect("the store opens");
+    let now = broker.now().await.expect("the time");
+    let records = (0..3 * MAX_BATCH).map(|n| record(&format!("task-{n}"), now)).collect();
+    broker.submit(records).await.expect("they are accepted");
+    let mut claimed = Vec::new();
+    for _ in 0..3 {
+        claimed.extend(broker.claim(&wants(MAX_BATCH, HOUR)).await.expect("they are handed out"));
+    }
+    let late = claimed.pop().expect("there are many");
+    let begun = Commit::step(&late, Event::Start(late.lease().expect("it is leased").token), now);
+    broker.commit(&[begun.expect("it was not begun")]).await.expect("it is written");
+
+    let before = scripts(&broker).await;
+    let commit = async |record: &Record| broker.commit(&[answer(record, now)]).await;
+    let all = claimed.iter().chain([&late]).map(commit);
+    let mut outcomes = futures_util::future::join_all(all).await;
+    assert_eq!(outcomes.pop(), Some(Ok(vec![Outcome::Conflict])), "it was begun meanwhile");
+    assert!(outcomes.iter().all(|outcome| *outcome == Ok(vec![Outcome::Done])), "{outcomes:?}");
+    let scripts = scripts(&broker).await - before;
+    assert!(scripts < 12, "{scripts} scripts for {} commits", claimed.len() + 1);
+}
