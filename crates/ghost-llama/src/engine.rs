@@ -37,7 +37,7 @@ const ROWS: usize = 512;
 /// The same for a tiny model.
 const ROWS_TINY: usize = 128;
 /// How long a step may take for the sake of prompts, where as many answers wait for it.
-const STALL: Duration = Duration::from_millis(750);
+const STALL: Duration = Duration::from_millis(500);
 /// The least rows of prompts in a step; fewer cost as much.
 const ROWS_MIN: usize = 16;
 /// How long the measuring of batch shapes may go on. A machine too busy for one round of it has other worries.
