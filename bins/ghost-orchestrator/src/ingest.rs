@@ -33,10 +33,7 @@ mod tests;
 const WAITING: usize = 1024;
 /// Bytes of an unusable message that are kept with the reason.
 const KEPT: usize = 64 * 1024;
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(100), Duration::from_secs(5)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(100), Duration::from_secs(5));
 
 /// What is taken in, and from where.
 #[derive(Debug, Clone)]

@@ -19,10 +19,7 @@ use crate::heart::Hold;
 /// Parts of an answer that may wait to be published: about a second of a fast model.
 const PARTS: usize = 64;
 /// The waits between tries to reach the store.
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(50), Duration::from_secs(2)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How long a ghost may go on once nobody waits for its answer.
 const LAST_WORDS: Duration = Duration::from_secs(5);

@@ -23,10 +23,7 @@ use crate::session::{self, Handler, Peer, Session, websocket_config};
 use crate::upgrade::HANDSHAKE;
 
 /// The waits between tries.
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(50), Duration::from_secs(5)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(5));
 /// A connection that held for so long was a good one, and the waits begin anew.
 const STEADY: Duration = Duration::from_secs(10);
 

@@ -21,14 +21,6 @@ use ghost_core::task::Status;
 mod common;
 
 const TASKS: usize = 65_536;
-/// Reads, acknowledges and deletes 64 entries: the least that a queue on a stream can do for a batch.
-const RAW: &str =
-    "local found = redis.call('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', 64, 'STREAMS', KEYS[1], '>')
-    if not found then return 0 end
-    local ids = {}
-    for i, entry in ipairs(found[1][2]) do ids[i] = entry[1] end
-    redis.call('XACK', KEYS[1], 'g', unpack(ids))
-    return redis.call('XDEL', KEYS[1], unpack(ids))";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -64,7 +56,7 @@ impl<'a> Watch<'a> {
 }
 
 fn cpu(server: &RedisServer) -> f64 {
-    let info = redis_cli(server, &["INFO", "cpu"]);
+    let info = server.cli(&["INFO", "cpu"]).expect("redis-cli, which comes with redis-server");
     let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     of("used_cpu_user:")
         .zip(of("used_cpu_sys:"))
@@ -72,34 +64,21 @@ fn cpu(server: &RedisServer) -> f64 {
         .expect("Redis says what it used")
 }
 
-fn redis_cli(server: &RedisServer, arguments: &[&str]) -> String {
-    let mut command = Command::new("redis-cli");
-    command.args(["-p", &server.port().to_string()]).args(arguments);
-    let output = command.output().expect("redis-cli, which comes with redis-server");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// What the server itself does: adding an entry, and reading, acknowledging and deleting it.
 fn raw(server: &RedisServer) -> (Cost, Cost) {
     let entries = 16 * TASKS;
-    let measure = |what: &str, calls: usize, arguments: &[&str]| {
+    let mut names = ["XADD, pipelined by 16", "a script reads, acknowledges, deletes 64"].into_iter();
+    let measure = |mut command: Command| {
+        let what = names.next()?;
         let watch = Watch::start(server);
         let started = Instant::now();
-        let mut command = Command::new("redis-benchmark");
-        command.args(["-p", &server.port().to_string(), "-q", "-n", &calls.to_string()]).args(arguments);
         let output = command.output().expect("redis-benchmark, which comes with redis-server");
         assert!(output.status.success());
         let cost = watch.cost(entries);
         rate(&format!("raw: {what}, {:.1} µs of Redis each", cost.0), entries, started);
-        cost
+        Some(cost)
     };
-    let added =
-        measure("XADD, pipelined by 16", entries, &["-P", "16", "XADD", "raw", "*", "task", "12345678"]);
-    redis_cli(server, &["XGROUP", "CREATE", "raw", "g", "0"]);
-    let sha = redis_cli(server, &["SCRIPT", "LOAD", RAW]);
-    let script = ["-c", "4", "EVALSHA", sha.trim(), "1", "raw"];
-    let drained = measure("a script reads, acknowledges, deletes 64", entries / MAX_BATCH, &script);
-    redis_cli(server, &["DEL", "raw"]);
+    let [added, drained] = server.raw(entries, measure).expect("redis-cli, which comes with redis-server");
     (added, drained)
 }
 

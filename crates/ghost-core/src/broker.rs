@@ -33,10 +33,7 @@ pub use clock::Clock;
 pub const MAX_BATCH: usize = 64;
 
 const PATIENCE: u32 = 8;
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(2), Duration::from_millis(250)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(2), Duration::from_millis(250));
 
 /// A store of tasks.
 #[async_trait]

@@ -46,6 +46,17 @@ impl Backoff {
         Ok(Self { min, max })
     }
 
+    /// The same for numbers that are known to make sense, as in a constant, where the compiler looks.
+    ///
+    /// # Panics
+    /// Where `min` is zero or above `max`.
+    pub const fn growing(min: Duration, max: Duration) -> Self {
+        match Self::new(min, max) {
+            Ok(backoff) => backoff,
+            Err(_) => panic!("a backoff grows from above zero to its maximum"),
+        }
+    }
+
     /// The longest wait before the try after `failures` failures.
     pub fn ceiling(&self, failures: u32) -> Duration {
         self.min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.max)
@@ -85,10 +96,7 @@ pub(crate) fn seconds(text: &str, unit: f64) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(50), Duration::from_secs(5)) {
-        Ok(backoff) => backoff,
-        Err(_) => unreachable!(),
-    };
+    const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(50), Duration::from_secs(5));
 
     #[test]
     fn waits_grow_to_the_maximum_and_no_further() {

@@ -1,25 +1,25 @@
-//! Which models the swarm has, as its live workers say.
+//! Which models the swarm has, as its live workers say, and whether an evaluator is alive.
 //!
 //! Who decides a route or judges an answer may run without any model, on another machine and with other settings than
 //! the workers. So workers announce what they loaded ([`Models`], in the metadata of their announcement), and a
-//! [`Roster`] reads that, at most once a second. Where no worker says anything, as before the first one came, its
+//! [`Roster`] reads that, at most twice a second. Where no worker says anything, as before the first one came, its
 //! owner's own settings count.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Error};
 use crate::lifecycle::DEFAULT_CAPABILITY;
-use crate::messages::AgentInfo;
+use crate::messages::{AgentInfo, Role};
 use crate::taskmaster::capability::Capability;
 use crate::taskmaster::route::Available;
 
-/// How old may be what is known of the workers.
-const FRESH: Duration = Duration::from_secs(1);
+/// How old may be what is known of the agents: to ask for every task would cost more than settling it.
+pub(crate) const FRESH: Duration = Duration::from_millis(500);
 /// Where an announcement has it.
 const KEY: &str = "models";
 
@@ -56,7 +56,7 @@ impl Models {
     }
 }
 
-/// What is known of the workers' models.
+/// What is known of the agents.
 pub struct Roster {
     broker: Arc<dyn Broker>,
     known: Mutex<Known>,
@@ -66,10 +66,11 @@ pub struct Roster {
 struct Known {
     read: Option<Instant>,
     models: Option<Models>,
+    evaluator: bool,
 }
 
 impl Roster {
-    /// A roster of the workers that this broker knows.
+    /// A roster of the agents that this broker knows.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self { broker, known: Mutex::default() }
     }
@@ -84,22 +85,38 @@ impl Roster {
 
     /// The models of the live workers; none where no worker tells of any.
     pub async fn models(&self) -> Option<Models> {
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.read.is_some_and(|read| read.elapsed() < FRESH) {
-                return known.models.clone();
-            }
-        }
-        let agents = self.broker.agents().await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Where the store is away, what was last known is the best guess.
-        if let Ok(agents) = agents {
-            let workers =
-                agents.iter().filter(|agent| agent.capabilities.iter().any(|c| c == DEFAULT_CAPABILITY));
-            known.models = Models::together(workers.filter_map(Models::of));
-            known.read = Some(Instant::now());
+        let _ = self.look().await;
+        self.known().models.clone()
+    }
+
+    /// Whether an evaluator is alive.
+    ///
+    /// # Errors
+    /// [`Error`] where that is not known, since the store is away.
+    pub async fn has_evaluator(&self) -> Result<bool, Error> {
+        self.look().await?;
+        Ok(self.known().evaluator)
+    }
+
+    /// Reads who is alive, unless that was done a moment ago.
+    async fn look(&self) -> Result<(), Error> {
+        if self.known().read.is_some_and(|read| read.elapsed() < FRESH) {
+            return Ok(());
         }
-        known.models.clone()
+        let agents = self.broker.agents().await?;
+        let workers =
+            agents.iter().filter(|agent| agent.capabilities.iter().any(|c| c == DEFAULT_CAPABILITY));
+        *self.known() = Known {
+            models: Models::together(workers.filter_map(Models::of)),
+            evaluator: agents.iter().any(|agent| agent.role == Role::Evaluator),
+            read: Some(Instant::now()),
+        };
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A worker and a hub each hold a [`StandIn`]. It says what follows an answer ([`StandIn::then`]), and looks after
 //! answers that wait for an evaluator who will not come ([`StandIn::run`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -15,10 +15,7 @@ use crate::checks::{self, Help};
 use crate::id::AgentId;
 use crate::inference::Provider;
 use crate::lifecycle::{Answer, Evaluation, Record, Stage, Then};
-use crate::messages::Role;
-
-/// How long it is believed what the store said of evaluators: asking for every answer would cost more than settling it.
-const FRESH: Duration = Duration::from_millis(500);
+use crate::roster::{self, Roster};
 
 /// Stands in for an evaluator.
 #[derive(Clone)]
@@ -26,8 +23,7 @@ pub struct StandIn {
     config: Config,
     broker: Arc<dyn Broker>,
     started: Instant,
-    /// When it looked last, and whether there was an evaluator.
-    seen: Arc<Mutex<Option<(Instant, bool)>>>,
+    roster: Arc<Roster>,
 }
 
 /// How it behaves.
@@ -46,7 +42,8 @@ pub struct Config {
 impl StandIn {
     /// One that starts now.
     pub fn new(config: Config, broker: Arc<dyn Broker>) -> Self {
-        Self { config, broker, started: Instant::now(), seen: Arc::default() }
+        let roster = Arc::new(Roster::new(broker.clone()));
+        Self { config, broker, started: Instant::now(), roster }
     }
 
     /// What follows an answer: the SLM's are always judged, the LLM's where its form is given or the task asks for it.
@@ -72,7 +69,7 @@ impl StandIn {
         // The first look comes when an evaluator had time to announce itself.
         let mut pause = self.config.grace;
         while shutdown.run_until_cancelled(sleep(pause)).await.is_some() {
-            pause = (self.config.grace / 4).max(FRESH);
+            pause = (self.config.grace / 4).max(roster::FRESH);
             while !self.evaluator_expected().await && self.judge_some().await > 0 {}
         }
     }
@@ -82,15 +79,8 @@ impl StandIn {
         if self.started.elapsed() < self.config.grace {
             return true;
         }
-        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, expected)) = seen.filter(|(at, _)| at.elapsed() < FRESH) {
-            return expected;
-        }
         // Who cannot be reached cannot be told either; the answer waits for whoever is there.
-        let Ok(agents) = self.broker.agents().await else { return true };
-        let expected = agents.iter().any(|agent| agent.role == Role::Evaluator);
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), expected));
-        expected
+        self.roster.has_evaluator().await.unwrap_or(true)
     }
 
     async fn judge_some(&self) -> usize {

@@ -8,8 +8,32 @@
 
 use std::ops::Range;
 
-#[cfg(target_os = "linux")]
-pub(crate) use linux::enlarge;
+use tracing::debug;
+
+/// What a large page holds, on all CPUs that have small ones of 4 KiB.
+const LARGE: usize = 2 << 20;
+/// Mappings of less gain nothing that could be measured.
+const WORTH: usize = 8 << 20;
+/// How Linux says whether there are large pages, the present answer in brackets.
+const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+/// Has Linux put what was added since then into large pages, unless its administrator wants none.
+pub(crate) fn enlarge(before: &Mappings) {
+    let wanted = std::fs::read_to_string(ENABLED).is_ok_and(|answer| !answer.contains("[never]"));
+    if !wanted {
+        return;
+    }
+    let added = Mappings::now().beyond(before);
+    for range in added.into_iter().filter(|range| range.len() >= WORTH).map(inside) {
+        // For what will be written there later; then page by page, since one that cannot be moved would keep those
+        // behind it from being moved too.
+        advise(range.start, range.len(), Advice::Enlarge);
+        let pages = range.step_by(LARGE);
+        let all = pages.len();
+        let moved = pages.filter(|&page| advise(page, LARGE, Advice::Move)).count();
+        debug!("moved {moved} of {all} pieces of memory into large pages");
+    }
+}
 
 /// Where the process has memory of its own, which is no part of a file.
 pub(crate) struct Mappings(Vec<Range<usize>>);
@@ -50,53 +74,37 @@ fn parse(maps: &str) -> Vec<Range<usize>> {
     maps.lines().filter_map(own).collect()
 }
 
-/// Asks for nothing: only Linux has memory that can be asked about like this.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn enlarge(_before: &Mappings) {}
+/// The large pages that lie in a range.
+fn inside(range: Range<usize>) -> Range<usize> {
+    let start = range.start.next_multiple_of(LARGE);
+    start..(range.end / LARGE * LARGE).max(start)
+}
 
+/// What Linux is told of a range.
+#[derive(Clone, Copy)]
+enum Advice {
+    /// What is written there for the first time goes into large pages.
+    Enlarge,
+    /// What is there goes into large pages now.
+    Move,
+}
+
+/// Tells Linux what so many bytes are for; whether it did what that asks for.
 #[cfg(target_os = "linux")]
-mod linux {
-    use tracing::debug;
+#[expect(unsafe_code, reason = "a system call over addresses")]
+fn advise(address: usize, bytes: usize, advice: Advice) -> bool {
+    let advice = match advice {
+        Advice::Enlarge => libc::MADV_HUGEPAGE,
+        Advice::Move => libc::MADV_COLLAPSE,
+    };
+    // SAFETY: both pieces of advice leave what is in memory as it is, and Linux refuses addresses that are nobody's.
+    unsafe { libc::madvise(std::ptr::without_provenance_mut(address), bytes, advice) == 0 }
+}
 
-    use super::{Mappings, Range};
-
-    /// What a large page holds, on all CPUs that have small ones of 4 KiB.
-    const LARGE: usize = 2 << 20;
-    /// Mappings of less gain nothing that could be measured.
-    const WORTH: usize = 8 << 20;
-    /// How Linux says whether there are large pages, the present answer in brackets.
-    const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
-
-    /// Has Linux put what was added since then into large pages, unless its administrator wants none.
-    pub(crate) fn enlarge(before: &Mappings) {
-        let wanted = std::fs::read_to_string(ENABLED).is_ok_and(|answer| !answer.contains("[never]"));
-        if !wanted {
-            return;
-        }
-        let added = Mappings::now().beyond(before);
-        for range in added.into_iter().filter(|range| range.len() >= WORTH).map(inside) {
-            // For what will be written there later; then page by page, since one that cannot be moved would keep
-            // those behind it from being moved too.
-            advise(range.start, range.len(), libc::MADV_HUGEPAGE);
-            let pages = range.step_by(LARGE);
-            let all = pages.len();
-            let moved = pages.filter(|&page| advise(page, LARGE, libc::MADV_COLLAPSE)).count();
-            debug!("moved {moved} of {all} pieces of memory into large pages");
-        }
-    }
-
-    /// The large pages that lie in a range.
-    pub(super) fn inside(range: Range<usize>) -> Range<usize> {
-        let start = range.start.next_multiple_of(LARGE);
-        start..(range.end / LARGE * LARGE).max(start)
-    }
-
-    /// Tells Linux what so many bytes are for; whether it did what that asks for.
-    #[expect(unsafe_code, reason = "a system call over addresses")]
-    fn advise(address: usize, bytes: usize, advice: i32) -> bool {
-        // SAFETY: both pieces of advice leave what is in memory as it is, and Linux refuses addresses that are nobody's.
-        unsafe { libc::madvise(std::ptr::without_provenance_mut(address), bytes, advice) == 0 }
-    }
+/// Nobody else has memory that can be told of like this.
+#[cfg(not(target_os = "linux"))]
+fn advise(_address: usize, _bytes: usize, _advice: Advice) -> bool {
+    false
 }
 
 #[cfg(test)]
@@ -126,11 +134,10 @@ mod tests {
         assert!(before.beyond(&before).iter().all(Range::is_empty));
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn what_is_asked_for_is_whole_pages_and_leaves_memory_as_it_is() {
-        assert_eq!(linux::inside(1..(6 << 20) + 1), 2 << 20..6 << 20);
-        assert!(linux::inside(1..2 << 20).is_empty());
+        assert_eq!(inside(1..(6 << 20) + 1), 2 << 20..6 << 20);
+        assert!(inside(1..2 << 20).is_empty());
         let before = Mappings::now();
         let memory: Vec<u8> = (0..64 << 20).map(|at| (at % 251) as u8).collect();
         enlarge(&before);

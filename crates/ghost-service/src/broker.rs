@@ -16,10 +16,7 @@ use tracing::{info, warn};
 use crate::data_dir::DataDir;
 
 /// The waits between tries to reach a Redis that is not there yet.
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(100), Duration::from_secs(5)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Opens the broker, and waits for a Redis that is not there yet: programs of a swarm start in any order.
 ///

@@ -191,7 +191,7 @@ impl Remote {
         each: &mut dyn FnMut(Seen) -> anyhow::Result<()>,
     ) -> anyhow::Result<Record> {
         let name = key.to_string();
-        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5)).expect("it grows");
+        let backoff = Backoff::growing(Duration::from_millis(250), Duration::from_secs(5));
         let (mut told, mut failures) = (None, 0);
         loop {
             let response = match self.send(self.client.get(self.url(&["v1", "tasks", &name, "events"]))).await

@@ -47,7 +47,7 @@ impl Default for Patience {
             connect: Duration::from_secs(10),
             silence: Duration::from_secs(60),
             tries: 6,
-            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)).expect("it grows"),
+            backoff: Backoff::growing(Duration::from_secs(1), Duration::from_secs(30)),
             longest: Duration::from_secs(120),
             pause: tokio::time::sleep,
         }

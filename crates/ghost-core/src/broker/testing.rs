@@ -1,15 +1,17 @@
-//! A Redis for tests: a server of their own, on a free port, in a folder of its own, that ends with them.
+//! A Redis for tests and benches: a server of their own, on a free port, in a folder of its own, that ends with them.
 //!
 //! It writes every change to the disk before it answers (`appendfsync always`), so that what it acknowledged survives
 //! [`RedisServer::kill`]. A shell stands between: it ends the server and removes the folder as soon as the test process
 //! is gone, however that ended, so a server may live in a `static`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use super::MAX_BATCH;
 
 /// Waits for the end of its input, which is the end of the test, or for the word `keep`; then ends the server.
 const GUARD: &str = r#"
@@ -26,6 +28,15 @@ const LOOK: Duration = Duration::from_millis(5);
 const TRIES: usize = 5;
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Reads, acknowledges and deletes 64 entries: the least that a queue on a stream can do for a batch.
+const DRAIN: &str =
+    "local found = redis.call('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', 64, 'STREAMS', KEYS[1], '>')
+    if not found then return 0 end
+    local ids = {}
+    for i, entry in ipairs(found[1][2]) do ids[i] = entry[1] end
+    redis.call('XACK', KEYS[1], 'g', unpack(ids))
+    return redis.call('XDEL', KEYS[1], unpack(ids))";
 
 /// A running `redis-server`.
 #[derive(Debug)]
@@ -79,6 +90,34 @@ impl RedisServer {
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What `redis-cli` prints of one command.
+    ///
+    /// # Errors
+    /// Where `redis-cli`, which comes with `redis-server`, cannot be started.
+    pub fn cli(&self, arguments: &[&str]) -> io::Result<String> {
+        let mut command = Command::new("redis-cli");
+        let output = command.args(["-p", &self.port.to_string()]).args(arguments).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What Redis does for nobody, for benches to measure beside: `run` gets the `redis-benchmark` that adds so many
+    /// entries to a stream, pipelined by 16, then the one whose script reads, acknowledges and deletes them, 64 at a
+    /// time. Nothing where a tool is not there or `run` gives nothing.
+    pub fn raw<T>(&self, entries: usize, mut run: impl FnMut(Command) -> Option<T>) -> Option<[T; 2]> {
+        let benchmark = |calls: usize, arguments: &[&str]| {
+            let mut command = Command::new("redis-benchmark");
+            command.args(["-p", &self.port.to_string(), "-q", "-n", &calls.to_string()]).args(arguments);
+            command
+        };
+        let added = run(benchmark(entries, &["-P", "16", "XADD", "raw", "*", "task", "12345678"]))?;
+        self.cli(&["XGROUP", "CREATE", "raw", "g", "0"]).ok()?;
+        let sha = self.cli(&["SCRIPT", "LOAD", DRAIN]).ok()?;
+        let script = ["-c", "4", "EVALSHA", sha.trim(), "1", "raw"];
+        let drained = run(benchmark(entries / MAX_BATCH, &script))?;
+        self.cli(&["DEL", "raw"]).ok()?;
+        Some([added, drained])
     }
 
     /// Ends it at once, as SIGKILL does; its folder stays.

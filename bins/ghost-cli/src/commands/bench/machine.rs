@@ -27,28 +27,35 @@ impl Machine {
     }
 }
 
-/// The memory of this process, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
     /// The most that it ever had, with what it maps of files and shares with others, as weights are.
     pub peak: u64,
+    /// What it has now, shared or not.
+    pub resident: u64,
     /// What it has now for itself alone.
     pub own: u64,
 }
 
 impl Memory {
-    /// As it is now; none where the system does not tell.
+    /// This process's, as it is now; none where the system does not tell.
     pub(crate) fn now() -> Option<Self> {
-        Self::of(&fs::read_to_string("/proc/self/status").ok()?)
+        Self::of(std::process::id())
     }
 
-    fn of(status: &str) -> Option<Self> {
+    /// That of the process with this number.
+    pub(crate) fn of(process: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+    }
+
+    fn parse(status: &str) -> Option<Self> {
         let bytes = |name: &str| -> Option<u64> {
             let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
             let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
             Some(kibibytes << 10)
         };
-        Some(Self { peak: bytes("VmHWM:")?, own: bytes("RssAnon:")? })
+        Some(Self { peak: bytes("VmHWM:")?, resident: bytes("VmRSS:")?, own: bytes("RssAnon:")? })
     }
 }
 
@@ -66,7 +73,7 @@ mod tests {
         let info = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nflags\t\t: fpu\n";
         assert_eq!(cpu(info).as_deref(), Some("Some CPU @ 2.00GHz"));
         let status = "VmPeak:\t 9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\nRssAnon:\t    1024 kB\n";
-        assert_eq!(Memory::of(status), Some(Memory { peak: 2 << 20, own: 1 << 20 }));
-        assert_eq!((cpu(""), Memory::of("VmHWM: many")), (None, None));
+        assert_eq!(Memory::parse(status), Some(Memory { peak: 2 << 20, resident: 1 << 10, own: 1 << 20 }));
+        assert_eq!((cpu(""), Memory::parse("VmHWM: many")), (None, None));
     }
 }

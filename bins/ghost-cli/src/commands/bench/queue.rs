@@ -168,7 +168,7 @@ async fn measure(args: &Args, measured: &mut Rounds) -> anyhow::Result<()> {
 async fn throughput(args: &Args, fsync: Fsync, round: u8, measured: &mut Rounds) -> anyhow::Result<()> {
     let server = RedisServer::with(&fsync.settings());
     let tasks = args.tasks as usize;
-    let raw = raw::measure(&server, tasks).await;
+    let raw = raw::measure(&server, tasks);
     let swarm = Swarm::over(&server.url()).await?;
     let begin = Instant::now();
     swarm.submit(tasks).await?;
@@ -207,9 +207,9 @@ async fn idle(
 ) -> anyhow::Result<()> {
     let mut child = Child::start(&server.url(), ghost_worker::Config::default().lease).await?;
     if wants(Part::Memory)
-        && let Some(bytes) = child.memory()
+        && let Some(memory) = child.memory()
     {
-        measured.note("memory/worker", BYTES, bytes as f64, None);
+        measured.note("memory/worker", BYTES, memory.resident as f64, None);
     }
     if wants(Part::Idle) {
         let before = raw::commands(server)?;

@@ -19,10 +19,7 @@ use crate::retry::Backoff;
 const CONNECT: Duration = Duration::from_secs(2);
 /// Above what a script of 64 large tasks and an fsync behind a busy disk take. No call blocks by intention.
 const RESPONSE: Duration = Duration::from_secs(5);
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(5), Duration::from_millis(250)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(5), Duration::from_millis(250));
 
 /// A connection that mends itself.
 pub(super) struct Line {

@@ -14,10 +14,7 @@ use crate::retry::Backoff;
 /// How often a silent line is tried: a peer that vanished without a word is noticed after this and [`PONG`].
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(5);
-const BACKOFF: Backoff = match Backoff::new(Duration::from_millis(20), Duration::from_secs(1)) {
-    Ok(backoff) => backoff,
-    Err(_) => unreachable!(),
-};
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(20), Duration::from_secs(1));
 
 /// What is listened to.
 pub(super) enum Topic {

@@ -10,6 +10,7 @@ use ghost_worker::Worker;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use super::super::machine::Memory;
 use super::ghost::Stuck;
 use super::swarm::{connect, engine, worker_config};
 use crate::exit::Exit;
@@ -65,12 +66,9 @@ impl Child {
         anyhow::bail!("the worker ended before it was ready")
     }
 
-    /// The memory that it has in all, in bytes; none where the system does not tell.
-    pub(super) fn memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()?)).ok()?;
-        let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kibibytes: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kibibytes << 10)
+    /// The memory that it has; none where the system does not tell.
+    pub(super) fn memory(&self) -> Option<Memory> {
+        Memory::of(self.0.id()?)
     }
 
     /// Kills it where it stands.

@@ -7,14 +7,6 @@ use anyhow::Context as _;
 use ghost_core::broker::MAX_BATCH;
 use ghost_core::broker::testing::RedisServer;
 
-/// Reads, acknowledges and deletes 64 entries: the least that a queue on a stream can do for a batch.
-const DRAIN: &str =
-    "local found = redis.call('XREADGROUP', 'GROUP', 'g', 'c', 'COUNT', 64, 'STREAMS', KEYS[1], '>')
-    if not found then return 0 end
-    local ids = {}
-    for i, entry in ipairs(found[1][2]) do ids[i] = entry[1] end
-    redis.call('XACK', KEYS[1], 'g', unpack(ids))
-    return redis.call('XDEL', KEYS[1], unpack(ids))";
 /// Entries for each task of ours: Redis is so much faster that as many would be over in no time.
 const TIMES: usize = 8;
 
@@ -36,23 +28,15 @@ pub(super) fn version() -> Option<String> {
 }
 
 /// Measures this server; none where `redis-benchmark` is not there or fails.
-pub(super) async fn measure(server: &RedisServer, tasks: usize) -> Option<Raw> {
-    tokio::task::block_in_place(|| {
-        let entries = tasks.next_multiple_of(MAX_BATCH) * TIMES;
-        let rate = |calls: usize, arguments: &[&str]| {
-            let begin = Instant::now();
-            let mut command = Command::new("redis-benchmark");
-            command.args(["-p", &server.port().to_string(), "-q", "-n", &calls.to_string()]).args(arguments);
-            let output = command.output().ok()?;
-            output.status.success().then(|| entries as f64 / begin.elapsed().as_secs_f64())
-        };
-        let added = rate(entries, &["-P", "16", "XADD", "raw", "*", "task", "12345678"])?;
-        cli(server, &["XGROUP", "CREATE", "raw", "g", "0"]).ok()?;
-        let sha = cli(server, &["SCRIPT", "LOAD", DRAIN]).ok()?;
-        let drained = rate(entries / MAX_BATCH, &["-c", "4", "EVALSHA", sha.trim(), "1", "raw"])?;
-        cli(server, &["DEL", "raw"]).ok()?;
-        Some(Raw { added, drained })
-    })
+pub(super) fn measure(server: &RedisServer, tasks: usize) -> Option<Raw> {
+    let entries = tasks.next_multiple_of(MAX_BATCH) * TIMES;
+    let rate = |mut command: Command| {
+        let begin = Instant::now();
+        let output = command.output().ok()?;
+        output.status.success().then(|| entries as f64 / begin.elapsed().as_secs_f64())
+    };
+    let [added, drained] = tokio::task::block_in_place(|| server.raw(entries, rate))?;
+    Some(Raw { added, drained })
 }
 
 /// What one [`commands`] adds to what it counts: a command, and the end of its connection.
@@ -60,14 +44,7 @@ pub(super) const QUESTION: u64 = 2;
 
 /// How often this server heard from somebody; commands that a script holds are not counted.
 pub(super) fn commands(server: &RedisServer) -> anyhow::Result<u64> {
-    let stats = cli(server, &["INFO", "stats"])?;
+    let stats = server.cli(&["INFO", "stats"]).context("redis-cli cannot be started")?;
     let count = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
     Ok(count.context("Redis does not count what it reads")?.trim().parse()?)
-}
-
-fn cli(server: &RedisServer, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = Command::new("redis-cli");
-    command.args(["-p", &server.port().to_string()]).args(arguments);
-    let output = command.output().context("redis-cli, which comes with redis-server, cannot be started")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
