@@ -1,7 +1,8 @@
 """Trains the tiny model on one CPU core, against a clock.
 
-The learning rate follows the wall clock: it rises for a minute, holds, and falls to zero at the deadline, so that
-whatever the machine's speed the run ends as a finished schedule. A checkpoint is written every three minutes and
+The learning rate follows the minutes that a core has worked: it rises, holds, and falls to zero at the limit, so that
+whatever the machine's speed, and whatever else it does meanwhile, the run ends as a finished schedule. A checkpoint is
+written every three minutes and
 `train` goes on from it. Muon moves the matrices, Adam the embedding and the norms. Examples come in shards (see
 `training.data.examples`), easy ones first; within a shard they are sorted by length, so that little is padding.
 
@@ -175,8 +176,8 @@ def main():
     tiny.layer = torch.compile(network.layer, dynamic=False)
     print(json.dumps({"parameters": sum(p.numel() for p in tiny.parameters()), "matrices": sum(p.numel() for p in matrices), **at}), flush=True)
 
-    begun = time.monotonic() - at["used"]
-    used = lambda: time.monotonic() - begun
+    begun = time.process_time() - at["used"]
+    used = lambda: time.process_time() - begun
     limit = args.minutes * 60
     last_save, last_log, sums = used(), used(), []
     earlier = at["used"], at["tokens"]
