@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, Submission, advance, reap, settled};
+use ghost_core::experiment::{Assignment, Board, Experiment};
+use ghost_core::feedback::Feedback;
 use ghost_core::id::{AgentId, BatchId, TaskId, TaskKey};
 use ghost_core::lifecycle::{Event, Record, Timestamp};
 use ghost_core::messages::{AgentInfo, AgentStatus, Role};
 use ghost_core::roster::Roster;
 use ghost_core::task::TaskRequest;
-use ghost_core::taskmaster::TaskMaster;
-use ghost_core::taskmaster::route::{Available, decide};
+use ghost_core::taskmaster::route::{Available, Decision, decide};
+use ghost_core::taskmaster::{TaskMaster, Verdict};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -81,6 +83,7 @@ struct Inner {
     config: Config,
     deps: Deps,
     roster: Roster,
+    experiments: Board,
 }
 
 impl Inner {
@@ -92,13 +95,29 @@ impl Inner {
             self.deps.available.clone()
         }
     }
+
+    /// What TaskMaster thinks of a task, and who is to answer it, in its arm of an experiment.
+    fn classify(
+        &self,
+        request: &TaskRequest,
+        assignment: Option<&Assignment>,
+        available: &Available,
+    ) -> (Verdict, Decision) {
+        let taskmaster = &self.deps.taskmaster;
+        let verdict = match assignment.and_then(|assignment| assignment.arm.thresholds()) {
+            Some(thresholds) => taskmaster.with_thresholds(thresholds).classify(request),
+            None => taskmaster.classify(request),
+        };
+        let decision = decide(request, &verdict, available);
+        (verdict, decision)
+    }
 }
 
 impl Orchestrator {
     /// An orchestrator over these.
     pub fn build(config: Config, deps: Deps) -> Self {
-        let roster = Roster::new(deps.broker.clone());
-        Self { inner: Arc::new(Inner { config, deps, roster }) }
+        let (roster, experiments) = (Roster::new(deps.broker.clone()), Board::new(deps.broker.clone()));
+        Self { inner: Arc::new(Inner { config, deps, roster, experiments }) }
     }
 
     /// The way to it.
@@ -180,6 +199,7 @@ impl Handle {
     ) -> Result<Vec<Submission>, Error> {
         let broker = &self.inner.deps.broker;
         let available = self.inner.available().await;
+        let experiment = self.inner.experiments.running().await;
         let mut submissions = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
@@ -187,7 +207,7 @@ impl Handle {
             let records = requests
                 .by_ref()
                 .take(MAX_BATCH)
-                .map(|request| self.record(batch, request, &available, now))
+                .map(|request| self.record(batch, request, experiment.as_deref(), &available, now))
                 .collect();
             submissions.extend(broker.submit(records).await?);
         }
@@ -202,10 +222,11 @@ impl Handle {
     /// # Errors
     /// [`AdvanceError`], as where the task has not failed.
     pub async fn retry(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
-        let Deps { broker, taskmaster, .. } = &self.inner.deps;
+        let broker = &self.inner.deps.broker;
         let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
-        let verdict = taskmaster.classify(&record.request);
-        let decision = decide(&record.request, &verdict, &self.inner.available().await);
+        let available = self.inner.available().await;
+        let (verdict, decision) =
+            self.inner.classify(&record.request, record.assignment.as_ref(), &available);
         let record = advance(&**broker, record, Event::Retry(verdict, decision)).await?;
         classified(&record);
         Ok(record)
@@ -221,6 +242,16 @@ impl Handle {
         advance(&**broker, record, Event::Cancel).await
     }
 
+    /// Notes what a user says of an answer; the last word counts.
+    ///
+    /// # Errors
+    /// [`AdvanceError`], as where the task has no answer.
+    pub async fn rate(&self, key: &TaskKey, feedback: Feedback) -> Result<Record, AdvanceError> {
+        let broker = &self.inner.deps.broker;
+        let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
+        advance(&**broker, record, Event::Rate(feedback)).await
+    }
+
     /// Waits until a task is settled. It waits on where the store is briefly away.
     ///
     /// # Errors
@@ -233,14 +264,15 @@ impl Handle {
         &self,
         batch: Option<BatchId>,
         mut request: TaskRequest,
+        experiment: Option<&Experiment>,
         available: &Available,
         now: Timestamp,
     ) -> Record {
-        let Deps { taskmaster, .. } = &self.inner.deps;
         let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
-        let verdict = taskmaster.classify(&request);
-        let decision = decide(&request, &verdict, available);
-        Record::new(TaskKey { batch, id }, request, verdict, decision, now)
+        let key = TaskKey { batch, id };
+        let assignment = experiment.and_then(|experiment| experiment.assign(&key, &request));
+        let (verdict, decision) = self.inner.classify(&request, assignment.as_ref(), available);
+        Record { assignment, ..Record::new(key, request, verdict, decision, now) }
     }
 }
 

@@ -8,6 +8,8 @@ pub mod broker;
 pub mod checks;
 pub mod config;
 pub mod executor;
+pub mod experiment;
+pub mod feedback;
 pub mod id;
 pub mod inference;
 pub mod lifecycle;

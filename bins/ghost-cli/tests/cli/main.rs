@@ -2,6 +2,7 @@
 
 mod bench;
 mod crash;
+mod experiment;
 mod look;
 mod models;
 mod remote;

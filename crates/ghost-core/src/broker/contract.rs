@@ -89,7 +89,9 @@ pub async fn suite_under_faults<H: Harness>(make: impl AsyncFn() -> H) {
             a_zombie_is_refused_by_a_store_that_was_rolled_back, a_repeated_commit_is_done_once,
             a_late_repeat_is_known_after_others_have_written, a_stale_record_is_loaded_again,
             an_unknown_task_is_gone;
-        books: every_accepted_task_is_completed_failed_or_cancelled, agents_are_forgotten_when_they_fall_silent;
+        books: every_accepted_task_is_completed_failed_or_cancelled, agents_are_forgotten_when_they_fall_silent,
+            the_last_word_on_an_answer_counts, a_document_is_written_over_the_version_before_it,
+            an_experiment_counts_each_task_of_an_arm_once;
         storm: nothing_is_lost_and_nothing_settled_twice;
     }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::feedback::{Feedback, Rating};
 use crate::id::TaskKey;
 use crate::inference::{Finish, Provider, Usage};
 use crate::stats::Counters;
@@ -87,6 +88,7 @@ enum Act {
     Charge,
     Cancel,
     Retry,
+    Rate(bool),
     Pass(u64),
 }
 
@@ -125,6 +127,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Act::Charge),
         1 => prop::bool::weighted(0.3).prop_map(|cancel| if cancel { Act::Cancel } else { Act::Charge }),
         2 => Just(Act::Retry),
+        2 => any::<bool>().prop_map(Act::Rate),
         3 => (0_u64..5_000).prop_map(Act::Pass),
     ];
     prop::collection::vec(act, 1..150)
@@ -160,6 +163,9 @@ impl History {
             Act::Charge => (None, Event::Charge(vec![attempt()])),
             Act::Cancel => (None, Event::Cancel),
             Act::Retry => (None, Event::Retry(verdict(), decision())),
+            Act::Rate(good) => {
+                (None, Event::Rate(Feedback::of(if good { Rating::GOOD } else { Rating::BAD })))
+            }
         };
         let before = self.record.clone();
         match step(&before, event.clone(), self.now) {
