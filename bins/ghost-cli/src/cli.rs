@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cancel, completions, dlq, doctor, experiment, explain, feedback, gc, models, ps, retry, run,
-    submit, up, watch,
+    bench, cancel, completions, dlq, doctor, experiment, explain, feedback, gc, learning, models, ps, retry,
+    run, submit, up, watch,
 };
 use crate::output::Format;
 
@@ -74,6 +74,9 @@ pub(crate) enum Command {
     Dlq(dlq::Command),
     #[command(subcommand)]
     Experiment(experiment::Command),
+    /// Learn from what came of tasks who answers what
+    #[command(subcommand)]
+    Taskmaster(learning::Command),
     /// Show which models there are, bring more, check and measure them
     #[command(subcommand)]
     Models(models::Command),
@@ -107,6 +110,7 @@ Examples:
   ghost watch --url http://127.0.0.1:8080            the tasks of a running swarm, live
   ghost ps --status failed --output jsonl | jq .error
   ghost experiment start cheaper --control opus,model=claude-opus-5-5 --arm haiku,model=claude-haiku-4-5
+  ghost taskmaster retrain                           learn from ratings and verdicts, in shadow at first
   ghost models pull phi-3-mini                       a larger local model, then SLM_MODEL=phi-3-mini
   ghost doctor                                       what is set, what is missing
 

@@ -10,6 +10,7 @@ use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, Submission, adv
 use ghost_core::experiment::{Assignment, Board, Experiment};
 use ghost_core::feedback::Feedback;
 use ghost_core::id::{AgentId, BatchId, TaskId, TaskKey};
+use ghost_core::learning::registry::{Models, Pair};
 use ghost_core::lifecycle::{Event, Record, Timestamp};
 use ghost_core::messages::{AgentInfo, AgentStatus, Role};
 use ghost_core::roster::Roster;
@@ -84,6 +85,7 @@ struct Inner {
     deps: Deps,
     roster: Roster,
     experiments: Board,
+    models: Models,
 }
 
 impl Inner {
@@ -96,20 +98,44 @@ impl Inner {
         }
     }
 
+    /// What decides just now.
+    async fn rules(&self) -> Rules {
+        Rules {
+            available: self.available().await,
+            experiment: self.experiments.running().await,
+            models: self.models.current().await,
+        }
+    }
+}
+
+/// What decides about tasks that are accepted together.
+struct Rules {
+    available: Available,
+    experiment: Option<Arc<Experiment>>,
+    models: Arc<Pair>,
+}
+
+impl Rules {
     /// What TaskMaster thinks of a task, and who is to answer it, in its arm of an experiment.
-    fn classify(
-        &self,
-        request: &TaskRequest,
-        assignment: Option<&Assignment>,
-        available: &Available,
-    ) -> (Verdict, Decision) {
-        let taskmaster = &self.deps.taskmaster;
+    fn classify(&self, request: &TaskRequest, assignment: Option<&Assignment>) -> (Verdict, Decision) {
+        let taskmaster = &self.models.taskmaster;
         let verdict = match assignment.and_then(|assignment| assignment.arm.thresholds()) {
             Some(thresholds) => taskmaster.with_thresholds(thresholds).classify(request),
             None => taskmaster.classify(request),
         };
-        let decision = decide(request, &verdict, available);
+        let decision = decide(request, &verdict, &self.available);
         (verdict, decision)
+    }
+
+    /// A task as it is accepted.
+    fn record(&self, batch: Option<BatchId>, mut request: TaskRequest, now: Timestamp) -> Record {
+        let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
+        let key = TaskKey { batch, id };
+        let experiment = self.experiment.as_ref();
+        let assignment = experiment.and_then(|experiment| experiment.assign(&key, &request));
+        let (verdict, decision) = self.classify(&request, assignment.as_ref());
+        let shadow = self.models.shadow(&request, verdict.score);
+        Record { assignment, shadow, ..Record::new(key, request, verdict, decision, now) }
     }
 }
 
@@ -117,7 +143,8 @@ impl Orchestrator {
     /// An orchestrator over these.
     pub fn build(config: Config, deps: Deps) -> Self {
         let (roster, experiments) = (Roster::new(deps.broker.clone()), Board::new(deps.broker.clone()));
-        Self { inner: Arc::new(Inner { config, deps, roster, experiments }) }
+        let models = Models::new(deps.broker.clone(), deps.taskmaster.clone());
+        Self { inner: Arc::new(Inner { config, deps, roster, experiments, models }) }
     }
 
     /// The way to it.
@@ -198,17 +225,13 @@ impl Handle {
         requests: Vec<TaskRequest>,
     ) -> Result<Vec<Submission>, Error> {
         let broker = &self.inner.deps.broker;
-        let available = self.inner.available().await;
-        let experiment = self.inner.experiments.running().await;
+        let rules = self.inner.rules().await;
         let mut submissions = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             let now = broker.now().await?;
-            let records = requests
-                .by_ref()
-                .take(MAX_BATCH)
-                .map(|request| self.record(batch, request, experiment.as_deref(), &available, now))
-                .collect();
+            let records =
+                requests.by_ref().take(MAX_BATCH).map(|request| rules.record(batch, request, now)).collect();
             submissions.extend(broker.submit(records).await?);
         }
         for submission in &submissions {
@@ -224,9 +247,8 @@ impl Handle {
     pub async fn retry(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
         let broker = &self.inner.deps.broker;
         let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
-        let available = self.inner.available().await;
-        let (verdict, decision) =
-            self.inner.classify(&record.request, record.assignment.as_ref(), &available);
+        let rules = self.inner.rules().await;
+        let (verdict, decision) = rules.classify(&record.request, record.assignment.as_ref());
         let record = advance(&**broker, record, Event::Retry(verdict, decision)).await?;
         classified(&record);
         Ok(record)
@@ -258,21 +280,6 @@ impl Handle {
     /// [`AdvanceError::Gone`] where the store knows no such task, or an error of the store that will not pass.
     pub async fn wait(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
         settled(&*self.inner.deps.broker, key, self.inner.config.poll).await
-    }
-
-    fn record(
-        &self,
-        batch: Option<BatchId>,
-        mut request: TaskRequest,
-        experiment: Option<&Experiment>,
-        available: &Available,
-        now: Timestamp,
-    ) -> Record {
-        let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
-        let key = TaskKey { batch, id };
-        let assignment = experiment.and_then(|experiment| experiment.assign(&key, &request));
-        let (verdict, decision) = self.inner.classify(&request, assignment.as_ref(), available);
-        Record { assignment, ..Record::new(key, request, verdict, decision, now) }
     }
 }
 

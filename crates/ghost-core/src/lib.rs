@@ -12,6 +12,7 @@ pub mod experiment;
 pub mod feedback;
 pub mod id;
 pub mod inference;
+pub mod learning;
 pub mod lifecycle;
 pub mod messages;
 pub mod retry;

@@ -123,6 +123,11 @@ impl TaskMaster {
         Self { model: Arc::new(model), thresholds }
     }
 
+    /// Its thresholds.
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
     /// The same model with other thresholds, as an arm of an experiment has them.
     pub fn with_thresholds(&self, thresholds: Thresholds) -> Self {
         Self { model: self.model.clone(), thresholds }

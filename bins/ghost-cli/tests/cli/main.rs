@@ -3,6 +3,7 @@
 mod bench;
 mod crash;
 mod experiment;
+mod learning;
 mod look;
 mod models;
 mod remote;

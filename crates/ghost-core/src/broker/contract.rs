@@ -117,7 +117,7 @@ async fn task(harness: &impl Harness, batch: Option<BatchId>, fields: Value) -> 
 }
 
 /// This request, classified as simple.
-pub(super) fn record(batch: Option<BatchId>, request: TaskRequest, now: Timestamp) -> Record {
+pub(crate) fn record(batch: Option<BatchId>, request: TaskRequest, now: Timestamp) -> Record {
     let id = request.task_id.clone().unwrap_or_else(TaskId::generate);
     let verdict = Verdict {
         complexity: Complexity::Simple,
@@ -204,7 +204,7 @@ async fn counters(harness: &impl Harness) -> Counters {
     surely(|| harness.broker().counters()).await
 }
 
-pub(super) fn answer(text: &str) -> Answer {
+pub(crate) fn answer(text: &str) -> Answer {
     Answer {
         text: text.to_owned(),
         json: None,
@@ -217,7 +217,7 @@ pub(super) fn answer(text: &str) -> Answer {
     }
 }
 
-pub(super) fn attempt() -> Attempt {
+pub(crate) fn attempt() -> Attempt {
     Attempt {
         provider: Provider::Slm,
         model: "ghost-tiny".to_owned(),

@@ -12,6 +12,7 @@ use crate::experiment::Assignment;
 use crate::feedback::Feedback;
 use crate::id::{AgentId, LeaseToken, TaskKey, Tenant};
 use crate::inference::{Finish, Provider, Usage};
+use crate::learning::outcomes::Shadow;
 use crate::task::{Status, TaskRequest, TaskResult};
 use crate::taskmaster::Verdict;
 use crate::taskmaster::route::Decision;
@@ -58,6 +59,9 @@ pub struct Record {
     /// Its arm of an experiment, if it is part of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<Assignment>,
+    /// What a model of TaskMaster that runs in shadow said when the task was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// When it was accepted.
     pub submitted_at: Timestamp,
     /// When it was last put into the queue: waiting is counted from here.
@@ -312,6 +316,7 @@ impl Record {
             verdict,
             decision,
             assignment: None,
+            shadow: None,
             submitted_at: now,
             queued_at: now,
             first_claimed_at: None,

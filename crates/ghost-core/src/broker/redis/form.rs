@@ -33,6 +33,7 @@ use crate::broker::{Commit, Error, News};
 use crate::experiment::Assignment;
 use crate::feedback::Feedback;
 use crate::id::LeaseToken;
+use crate::learning::outcomes::Shadow;
 use crate::lifecycle::{
     self, Answer, Attempt, Effect, Event, Judgement, Place, Record, Spent, Stage, State, Timestamp,
 };
@@ -48,6 +49,8 @@ struct Fixed<'a> {
     request: Cow<'a, TaskRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     assignment: Option<Cow<'a, Assignment>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shadow: Option<Cow<'a, Shadow>>,
 }
 
 /// What a step may change.
@@ -97,6 +100,7 @@ impl Text {
             verdict,
             decision,
             assignment: _,
+            shadow: _,
             submitted_at: _,
             queued_at,
             first_claimed_at,
@@ -145,6 +149,7 @@ pub(super) fn fixed(record: &Record) -> String {
         fingerprint: Cow::Borrowed(&record.fingerprint),
         request: Cow::Borrowed(&record.request),
         assignment: record.assignment.as_ref().map(Cow::Borrowed),
+        shadow: record.shadow.as_ref().map(Cow::Borrowed),
     };
     serde_json::to_string(&fixed).expect("a request is always JSON")
 }
@@ -279,6 +284,7 @@ pub(super) fn record(member: &str, record: &[u8], request: &[u8]) -> Result<Reco
         verdict: changing.verdict.into_owned(),
         decision: changing.decision.into_owned(),
         assignment: fixed.assignment.map(Cow::into_owned),
+        shadow: fixed.shadow.map(Cow::into_owned),
         submitted_at: fixed.submitted_at,
         queued_at: changing.queued_at,
         first_claimed_at: changing.first_claimed_at,
