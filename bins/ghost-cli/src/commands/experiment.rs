@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Show how experiments stand: those of these names, else the latest one
     ///
     ///   ghost experiment status
-    ///   ghost experiment status cheaper --output json | jq '.[0].arms[].cost_per_task_micro_usd'
+    ///   ghost experiment status cheaper --output json | jq '.[].arms[].cost_per_task_micro_usd'
     #[command(verbatim_doc_comment)]
     Status {
         /// Their names

@@ -102,7 +102,7 @@ pub(crate) async fn perform(context: &Context, command: Command) -> anyhow::Resu
 async fn store(context: &Context) -> anyhow::Result<Arc<dyn Broker>> {
     context.only_here("ghost taskmaster")?;
     if context.config.broker.on_redis() {
-        return Ok(broker::open(&context.config).await?);
+        return broker::open(&context.config).await;
     }
     Ok(Local::open(context)?.broker)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Draws of the bootstrap: the ends of a 95 % interval then rest on fifty each.
 const DRAWS: usize = 2_000;
 /// Chance is seeded: the same rows give the same interval.
-const SEED: u64 = 0x6c65_6172_6e;
+const SEED: u64 = 0x006c_6561_726e;
 
 /// What two models said of one row, and what was so.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
