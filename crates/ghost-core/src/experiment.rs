@@ -340,7 +340,7 @@ fn prefix(experiment: &str, arm: &str) -> String {
 }
 
 /// What a settled record tells.
-fn told(record: &Record) -> Vec<(String, i64)> {
+pub(crate) fn told(record: &Record) -> Vec<(String, i64)> {
     if !record.status().is_settled() {
         return Vec::new();
     }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::experiment::{Assignment, told};
 use crate::feedback::{Feedback, Rating};
 use crate::id::TaskKey;
 use crate::inference::{Finish, Provider, Usage};
@@ -28,7 +29,11 @@ fn decision() -> Decision {
 fn pending() -> Record {
     let request = json!({"task_id": "a", "task_type": "llm_inference", "description": "add", "timeout": 60});
     let request = TaskRequest::parse(request.to_string().as_bytes()).expect("a request");
-    Record::new(TaskKey::lone("a".parse().expect("an id")), request, verdict(), decision(), START)
+    let arm = json!({"name": "bold", "weight": 1});
+    let arm = serde_json::from_value(arm).expect("an arm");
+    let assignment = Some(Assignment { experiment: "e@1".to_owned(), arm });
+    let key = TaskKey::lone("a".parse().expect("an id"));
+    Record { assignment, ..Record::new(key, request, verdict(), decision(), START) }
 }
 
 fn answer() -> Answer {
@@ -294,6 +299,12 @@ proptest! {
         if let State::Completed(answer) = &record.state {
             prop_assert_eq!(history.counters["saved_micro_usd"], saved_micro_usd(answer, record.spent));
         }
+        let of_the_arm = history.counters.iter().filter(|(_, n)| **n != 0).filter_map(|(name, n)| {
+            Some((name.strip_prefix("experiments.e@1.bold.")?.to_owned(), *n))
+        });
+        let of_the_task = told(record).into_iter().filter(|(_, n)| *n != 0);
+        let (counted, told): (Counters, Counters) = (of_the_arm.collect(), of_the_task.collect());
+        prop_assert_eq!(counted, told, "its arm counts what the task tells in the end, and nothing twice");
     }
 
     #[test]
