@@ -48,7 +48,7 @@ pub fn made_up(rows: usize) -> Vec<Row> {
     let mut chance = fastrand::Rng::with_seed(SEED);
     let row = |n: usize| {
         let (prompt, weak) = made_up_prompt(n, &mut chance);
-        Row { id: format!("made-up-{n}"), ..probe(prompt, weak) }
+        Row { id: format!("made-up-{n}").into(), ..probe(prompt, weak) }
     };
     (0..rows).map(row).collect()
 }

@@ -130,7 +130,7 @@ impl TaskMaster {
 
     /// The same model with other thresholds, as an arm of an experiment has them.
     pub fn with_thresholds(&self, thresholds: Thresholds) -> Self {
-        Self { model: self.model.clone(), thresholds }
+        Self { thresholds, ..self.clone() }
     }
 
     /// What it thinks of a task.

@@ -5,6 +5,7 @@
 //! are, until their owner writes rows to a file.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::broker::{Broker, Error, Query, patiently};
 use crate::inference::Provider;
@@ -18,9 +19,9 @@ const PAGE: usize = 64;
 /// What came of one prompt. Of rows from elsewhere, `prompt` and `weak` are enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// The task.
+    /// The task; any JSON in rows from elsewhere.
     #[serde(default)]
-    pub id: String,
+    pub id: Value,
     /// What was asked.
     pub prompt: String,
     /// How good the local model's answer was, 0 to 1; none where it was not asked, or nobody can say.
@@ -81,7 +82,7 @@ impl Row {
         };
         let models = record.capability() == DEFAULT_CAPABILITY;
         (models && (weak.is_some() || strong.is_some())).then(|| Self {
-            id: record.key.to_string(),
+            id: record.key.to_string().into(),
             prompt: record.request.text(),
             weak,
             strong,

@@ -173,12 +173,12 @@ pub async fn train(broker: &dyn Broker, rows: Option<Vec<Row>>, seed: u64) -> Re
     // Seconds of work for many rows: on a thread where it holds up nobody.
     let trained = tokio::task::spawn_blocking(move || {
         let candidate = retrain(&live, &rows, seed)?;
-        Ok::<_, TooFew>((candidate.model != live).then_some(candidate))
+        let bytes = candidate.model.to_bytes();
+        Ok::<_, TooFew>((bytes != live.to_bytes()).then_some((candidate, bytes)))
     });
     let trained =
         trained.await.map_err(|error| broker::Error::Unavailable(format!("training ended: {error}")))?;
-    let Candidate { model, rows, evidence, gain } = trained?.ok_or(Error::Same)?;
-    let bytes = model.to_bytes();
+    let (Candidate { rows, evidence, gain, .. }, bytes) = trained?.ok_or(Error::Same)?;
     let id: String = Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     put(broker, &of_model(&id), bytes).await?;
     put(broker, &of_evidence(&id), serde_json::to_vec(&evidence).expect("numbers are always JSON")).await?;
