@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ghost_core::broker::Clock;
 use ghost_core::broker::sqlite::{Options, SqliteBroker};
-use ghost_core::broker::{Broker, Claim, Commit, Error, News, Outcome, Query, Submission, Subscription};
+use ghost_core::broker::{
+    Broker, Claim, Commit, Document, Error, News, Outcome, Query, Submission, Subscription,
+};
 use ghost_core::id::{AgentId, BatchId, TaskKey};
 use ghost_core::lifecycle::{Record, Timestamp};
 use ghost_core::messages::AgentInfo;
@@ -142,6 +144,14 @@ impl Broker for Line {
 
     async fn agents(&self) -> Result<Vec<AgentInfo>, Error> {
         self.call(self.store.broker.agents()).await
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Document>, Error> {
+        self.call(self.store.broker.document(name)).await
+    }
+
+    async fn put_document(&self, name: &str, document: &Document) -> Result<bool, Error> {
+        self.call(self.store.broker.put_document(name, document)).await
     }
 
     async fn publish(&self, news: News) -> Result<(), Error> {

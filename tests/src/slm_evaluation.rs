@@ -79,6 +79,7 @@ impl Subject {
             request: task.clone(),
             kind: verdict.kind,
             decision: decision.clone(),
+            arm: None,
             critique: Vec::new(),
             previous: None,
             timeout: Duration::from_secs(60),

@@ -6,6 +6,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ghost_core::broker::Query;
+use ghost_core::experiment::{Definition, Report};
+use ghost_core::feedback::Feedback;
 use ghost_core::id::{BatchId, TaskKey};
 use ghost_core::lifecycle::{Record, Timestamp};
 use ghost_core::messages::AgentInfo;
@@ -96,6 +98,14 @@ impl Access {
         }
     }
 
+    /// Says how good the answer of a task was.
+    pub(crate) async fn rate(&self, record: Record, feedback: Feedback) -> anyhow::Result<()> {
+        match self {
+            Access::Local(local) => local.rate(record, feedback).await,
+            Access::Remote(remote) => remote.rate(&record.key, &feedback).await,
+        }
+    }
+
     /// Tells `each` what is seen of a task until it is settled.
     pub(crate) async fn watch(
         &self,
@@ -113,6 +123,30 @@ impl Access {
         match self {
             Access::Local(local) => local.statistics().await,
             Access::Remote(remote) => remote.statistics().await,
+        }
+    }
+
+    /// Starts an experiment; says whether it is new.
+    pub(crate) async fn start(&self, definition: Definition) -> anyhow::Result<(Report, bool)> {
+        match self {
+            Access::Local(local) => local.start(definition).await,
+            Access::Remote(remote) => remote.start(&definition).await,
+        }
+    }
+
+    /// Stops an experiment.
+    pub(crate) async fn stop(&self, name: &str) -> anyhow::Result<Report> {
+        match self {
+            Access::Local(local) => local.stop(name).await,
+            Access::Remote(remote) => remote.stop(name).await,
+        }
+    }
+
+    /// The latest experiments, newest first.
+    pub(crate) async fn experiments(&self) -> anyhow::Result<Vec<Report>> {
+        match self {
+            Access::Local(local) => local.experiments().await,
+            Access::Remote(remote) => remote.experiments().await,
         }
     }
 

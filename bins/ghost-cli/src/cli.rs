@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cancel, completions, dlq, doctor, explain, gc, models, ps, retry, run, submit, up, watch,
+    bench, cancel, completions, dlq, doctor, experiment, explain, feedback, gc, learning, models, ps, retry,
+    run, submit, up, watch,
 };
 use crate::output::Format;
 
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     Submit(submit::Args),
     Ps(ps::Args),
     Explain(explain::Args),
+    Feedback(feedback::Args),
     Watch(watch::Args),
     Retry(retry::Args),
     Cancel(cancel::Args),
@@ -70,6 +72,11 @@ pub(crate) enum Command {
     Queue,
     #[command(subcommand)]
     Dlq(dlq::Command),
+    #[command(subcommand)]
+    Experiment(experiment::Command),
+    /// Learn from what came of tasks who answers what
+    #[command(subcommand)]
+    Taskmaster(learning::Command),
     /// Show which models there are, bring more, check and measure them
     #[command(subcommand)]
     Models(models::Command),
@@ -98,9 +105,12 @@ Examples:
   ghost submit --category spam --category ham --prompt @mail.txt \"Sort this mail\"
   ghost up                                           a whole swarm in this process, until Ctrl-C
   ghost explain line-3-a1b2c3d4                      who answered it, why, at what cost
+  ghost feedback line-3-a1b2c3d4 --bad --comment \"the wrong field\"
   ghost retry --all                                  after setting a key
   ghost watch --url http://127.0.0.1:8080            the tasks of a running swarm, live
   ghost ps --status failed --output jsonl | jq .error
+  ghost experiment start cheaper --control opus,model=claude-opus-5-5 --arm haiku,model=claude-haiku-4-5
+  ghost taskmaster retrain                           learn from ratings and verdicts, in shadow at first
   ghost models pull phi-3-mini                       a larger local model, then SLM_MODEL=phi-3-mini
   ghost doctor                                       what is set, what is missing
 

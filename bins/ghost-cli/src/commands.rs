@@ -10,8 +10,11 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
+pub(crate) mod experiment;
 pub(crate) mod explain;
+pub(crate) mod feedback;
 pub(crate) mod gc;
+pub(crate) mod learning;
 pub(crate) mod models;
 pub(crate) mod ps;
 pub(crate) mod queue;
@@ -33,11 +36,14 @@ pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit>
         Command::Explain(args) => wait(explain::perform(&context()?, args)),
         Command::Retry(args) => wait(retry::perform(&context()?, args)),
         Command::Cancel(args) => wait(cancel::perform(&context()?, args)),
+        Command::Feedback(args) => wait(feedback::perform(&context()?, args)),
         Command::Watch(args) => wait(watch::perform(&context()?, args)),
         Command::Stats => wait(stats::perform(&context()?)),
         Command::Agents => wait(agents::perform(&context()?)),
         Command::Queue => wait(queue::perform(&context()?)),
         Command::Dlq(command) => wait(dlq::perform(&context()?, command)),
+        Command::Experiment(command) => wait(experiment::perform(&context()?, command)),
+        Command::Taskmaster(command) => wait(learning::perform(&context()?, command)),
         Command::Models(command) => wait(models::perform(&context()?, &command)),
         Command::Bench(command) => wait(bench::perform(&context()?, command)),
         Command::Gc(args) => wait(gc::perform(&context()?, args)),

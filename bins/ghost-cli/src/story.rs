@@ -1,8 +1,9 @@
 //! Tells the life of one task in the seven verbs: submitted, classified, dispatched, inferred, evaluated, settled,
-//! counted.
+//! counted; and rated, where its user said something.
 
 use std::fmt::Write as _;
 
+use ghost_core::feedback::Rating;
 use ghost_core::lifecycle::{
     Attempt, Evaluation, Finding, Judgement, Record, Severity, State, Timestamp, saved_micro_usd,
 };
@@ -24,6 +25,7 @@ pub(crate) fn tell(record: &Record, now: Timestamp, yardstick: &str) -> String {
     story.verb("evaluated", evaluated(record));
     story.verb("settled", settled(record, now));
     story.verb("counted", counted(record, yardstick));
+    story.verb("rated", rated(record));
     story.0
 }
 
@@ -84,7 +86,11 @@ fn dispatched(record: &Record) -> Vec<String> {
         Route::Llm => "to the LLM",
         Route::SlmThenLlm => "to the local model first, its draft decides",
     };
-    vec![format!("{route}: {}", plain(&record.decision.reason))]
+    let mut lines = vec![format!("{route}: {}", plain(&record.decision.reason))];
+    if let Some(assignment) = &record.assignment {
+        lines.push(format!("in arm {} of the experiment {}", assignment.arm.name, assignment.name()));
+    }
+    lines
 }
 
 fn inferred(record: &Record) -> Vec<String> {
@@ -212,6 +218,22 @@ fn counted(record: &Record, yardstick: &str) -> Vec<String> {
     }
     if record.deliveries > 1 {
         lines.push(format!("handed out {}", count(record.deliveries.into(), "time")));
+    }
+    lines
+}
+
+/// What its user said of the answer, if anything.
+fn rated(record: &Record) -> Vec<String> {
+    let Some(feedback) = &record.feedback else { return Vec::new() };
+    let mut lines = vec![match feedback.rating {
+        Rating::GOOD => "good".to_owned(),
+        Rating::BAD => "bad".to_owned(),
+        between => format!("{} of 1", between.get()),
+    }];
+    lines.extend(feedback.comment.iter().map(|comment| format!("\"{}\"", plain(comment))));
+    if let Some(correction) = &feedback.correction {
+        lines.push("right would have been:".to_owned());
+        lines.extend(correction.lines().map(plain));
     }
     lines
 }

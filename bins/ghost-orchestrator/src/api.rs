@@ -2,7 +2,8 @@
 //! itself. `docs/doors.md` tells it for people, `api/openapi.json` for programs.
 //!
 //! Who may come in, and how much they may bring, is the [`door`]'s business. Here is what may be asked: of tasks
-//! ([`tasks`], [`submit`], [`events`]), of dead letters ([`dead_letters`]) and of the swarm ([`swarm`]). Everything
+//! ([`tasks`], [`submit`], [`events`], [`feedback`]), of dead letters ([`dead_letters`]), of experiments ([`experiments`])
+//! and of the swarm ([`swarm`]). Everything
 //! goes through a [`Handle`]; the door keeps nothing that the broker does not know.
 
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ mod answer;
 mod ask;
 mod dead_letters;
 mod events;
+mod experiments;
+mod feedback;
 mod submit;
 mod swarm;
 mod tasks;
@@ -44,6 +47,7 @@ Ghost Swarm: one door in front of a swarm of agents.
   POST /v1/tasks              give it a task:  {\"task_type\": \"llm_inference\", \"description\": \"…\"}
   GET  /v1/tasks/ID           how it stands    (?wait=10 waits for its end)
   GET  /v1/tasks/ID/events    its life, live   (server-sent events)
+  POST /v1/tasks/ID/feedback  say how good the answer was:  {\"rating\": \"good\"}
   GET  /openapi.json          all of it, for programs
 ";
 
@@ -167,8 +171,12 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
         ("/v1/tasks/{id}", get(tasks::show).delete(tasks::cancel)),
         ("/v1/tasks/{id}/retry", post(tasks::retry)),
         ("/v1/tasks/{id}/events", get(events::watch)),
+        ("/v1/tasks/{id}/feedback", post(feedback::rate)),
         ("/v1/dead-letters", get(dead_letters::list)),
         ("/v1/dead-letters/{id}/replay", post(dead_letters::replay)),
+        ("/v1/experiments", get(experiments::list).post(experiments::start)),
+        ("/v1/experiments/{id}", get(experiments::show)),
+        ("/v1/experiments/{id}/stop", post(experiments::stop)),
         ("/v1/agents", get(swarm::agents)),
         ("/v1/queue", get(swarm::queue)),
         ("/v1/stats", get(swarm::stats)),

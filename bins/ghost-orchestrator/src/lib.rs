@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::broker::{AdvanceError, Broker, Error, MAX_BATCH, Submission, advance, reap, settled};
+use ghost_core::experiment::{Assignment, Board, Experiment};
+use ghost_core::feedback::Feedback;
 use ghost_core::id::{AgentId, BatchId, TaskId, TaskKey};
+use ghost_core::learning::registry::{Models, Pair};
 use ghost_core::lifecycle::{Event, Record, Timestamp};
 use ghost_core::messages::{AgentInfo, AgentStatus, Role};
 use ghost_core::roster::Roster;
 use ghost_core::task::TaskRequest;
-use ghost_core::taskmaster::TaskMaster;
-use ghost_core::taskmaster::route::{Available, decide};
+use ghost_core::taskmaster::route::{Available, Decision, decide};
+use ghost_core::taskmaster::{TaskMaster, Verdict};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -81,6 +84,8 @@ struct Inner {
     config: Config,
     deps: Deps,
     roster: Roster,
+    experiments: Board,
+    models: Models,
 }
 
 impl Inner {
@@ -92,13 +97,54 @@ impl Inner {
             self.deps.available.clone()
         }
     }
+
+    /// What decides just now.
+    async fn rules(&self) -> Rules {
+        Rules {
+            available: self.available().await,
+            experiment: self.experiments.running().await,
+            models: self.models.current().await,
+        }
+    }
+}
+
+/// What decides about tasks that are accepted together.
+struct Rules {
+    available: Available,
+    experiment: Option<Arc<Experiment>>,
+    models: Arc<Pair>,
+}
+
+impl Rules {
+    /// What TaskMaster thinks of a task, and who is to answer it, in its arm of an experiment.
+    fn classify(&self, request: &TaskRequest, assignment: Option<&Assignment>) -> (Verdict, Decision) {
+        let taskmaster = &self.models.taskmaster;
+        let verdict = match assignment.and_then(|assignment| assignment.arm.thresholds()) {
+            Some(thresholds) => taskmaster.with_thresholds(thresholds).classify(request),
+            None => taskmaster.classify(request),
+        };
+        let decision = decide(request, &verdict, &self.available);
+        (verdict, decision)
+    }
+
+    /// A task as it is accepted.
+    fn record(&self, batch: Option<BatchId>, mut request: TaskRequest, now: Timestamp) -> Record {
+        let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
+        let key = TaskKey { batch, id };
+        let experiment = self.experiment.as_ref();
+        let assignment = experiment.and_then(|experiment| experiment.assign(&key, &request));
+        let (verdict, decision) = self.classify(&request, assignment.as_ref());
+        let shadow = self.models.shadow(&request, verdict.score);
+        Record { assignment, shadow, ..Record::new(key, request, verdict, decision, now) }
+    }
 }
 
 impl Orchestrator {
     /// An orchestrator over these.
     pub fn build(config: Config, deps: Deps) -> Self {
-        let roster = Roster::new(deps.broker.clone());
-        Self { inner: Arc::new(Inner { config, deps, roster }) }
+        let (roster, experiments) = (Roster::new(deps.broker.clone()), Board::new(deps.broker.clone()));
+        let models = Models::new(deps.broker.clone(), deps.taskmaster.clone());
+        Self { inner: Arc::new(Inner { config, deps, roster, experiments, models }) }
     }
 
     /// The way to it.
@@ -179,16 +225,13 @@ impl Handle {
         requests: Vec<TaskRequest>,
     ) -> Result<Vec<Submission>, Error> {
         let broker = &self.inner.deps.broker;
-        let available = self.inner.available().await;
+        let rules = self.inner.rules().await;
         let mut submissions = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
             let now = broker.now().await?;
-            let records = requests
-                .by_ref()
-                .take(MAX_BATCH)
-                .map(|request| self.record(batch, request, &available, now))
-                .collect();
+            let records =
+                requests.by_ref().take(MAX_BATCH).map(|request| rules.record(batch, request, now)).collect();
             submissions.extend(broker.submit(records).await?);
         }
         for submission in &submissions {
@@ -202,10 +245,10 @@ impl Handle {
     /// # Errors
     /// [`AdvanceError`], as where the task has not failed.
     pub async fn retry(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
-        let Deps { broker, taskmaster, .. } = &self.inner.deps;
+        let broker = &self.inner.deps.broker;
         let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
-        let verdict = taskmaster.classify(&record.request);
-        let decision = decide(&record.request, &verdict, &self.inner.available().await);
+        let rules = self.inner.rules().await;
+        let (verdict, decision) = rules.classify(&record.request, record.assignment.as_ref());
         let record = advance(&**broker, record, Event::Retry(verdict, decision)).await?;
         classified(&record);
         Ok(record)
@@ -221,26 +264,22 @@ impl Handle {
         advance(&**broker, record, Event::Cancel).await
     }
 
+    /// Notes what a user says of an answer; the last word counts.
+    ///
+    /// # Errors
+    /// [`AdvanceError`], as where the task has no answer.
+    pub async fn rate(&self, key: &TaskKey, feedback: Feedback) -> Result<Record, AdvanceError> {
+        let broker = &self.inner.deps.broker;
+        let record = broker.get(key).await?.ok_or(AdvanceError::Gone)?;
+        advance(&**broker, record, Event::Rate(feedback)).await
+    }
+
     /// Waits until a task is settled. It waits on where the store is briefly away.
     ///
     /// # Errors
     /// [`AdvanceError::Gone`] where the store knows no such task, or an error of the store that will not pass.
     pub async fn wait(&self, key: &TaskKey) -> Result<Record, AdvanceError> {
         settled(&*self.inner.deps.broker, key, self.inner.config.poll).await
-    }
-
-    fn record(
-        &self,
-        batch: Option<BatchId>,
-        mut request: TaskRequest,
-        available: &Available,
-        now: Timestamp,
-    ) -> Record {
-        let Deps { taskmaster, .. } = &self.inner.deps;
-        let id = request.task_id.get_or_insert_with(TaskId::generate).clone();
-        let verdict = taskmaster.classify(&request);
-        let decision = decide(&request, &verdict, available);
-        Record::new(TaskKey { batch, id }, request, verdict, decision, now)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ghost_core::broker::{self, Broker, Submission, patiently};
 use ghost_core::checks::Subject;
+use ghost_core::experiment::Arm;
 use ghost_core::id::{TaskId, TaskKey};
 use ghost_core::inference::hybrid::{Engine, Job, Outcome};
 use ghost_core::inference::{Deltas, Finish, Provider};
@@ -101,6 +102,7 @@ pub struct Task {
     pub critique: Vec<Finding>,
     /// Cancelled once nobody waits for the answer any more.
     pub cancel: CancellationToken,
+    arm: Option<Arm>,
     generation: u32,
     deadline: Instant,
     deltas: Deltas,
@@ -139,6 +141,7 @@ impl Task {
             request: record.request.clone(),
             kind: record.verdict.kind,
             decision,
+            arm: record.assignment.as_ref().map(|assignment| assignment.arm.clone()),
             previous: record.draft.clone(),
             critique: judged.map(|judgement| judgement.findings.clone()).unwrap_or_default(),
             cancel,
@@ -186,6 +189,7 @@ impl Task {
         let job = Job {
             kind: self.kind,
             decision: self.decision.clone(),
+            arm: self.arm.clone(),
             critique: self.critique.clone(),
             previous: self.previous.as_ref().map(|draft| draft.text.clone()),
             request: self.request.clone(),
@@ -206,6 +210,7 @@ impl Task {
         let job = Job {
             kind: verdict.kind,
             decision: decide(&question, &verdict, &self.swarm.available),
+            arm: None,
             critique: Vec::new(),
             previous: None,
             timeout: self.remaining().min(question.timeout()),

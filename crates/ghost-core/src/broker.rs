@@ -84,6 +84,13 @@ pub trait Broker: Send + Sync + 'static {
     /// The agents that are alive.
     async fn agents(&self) -> Result<Vec<AgentInfo>, Error>;
 
+    /// A document that all programs of the swarm share, as experiments are; none where nobody wrote it.
+    async fn document(&self, name: &str) -> Result<Option<Document>, Error>;
+
+    /// Writes a document over its version before this one, of which there is none before the first. Says whether it is
+    /// written, now or by an earlier try; if not, somebody else was quicker.
+    async fn put_document(&self, name: &str, document: &Document) -> Result<bool, Error>;
+
     /// Tells whoever listens; nothing is stored.
     async fn publish(&self, news: News) -> Result<(), Error>;
 
@@ -140,6 +147,15 @@ pub enum Outcome {
     Conflict,
     /// The store knows no such task.
     Gone,
+}
+
+/// What all programs of a swarm share beside its tasks. It stays until somebody writes another version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// 1 at first; goes up by one with every write.
+    pub version: u64,
+    /// What is in it.
+    pub content: Vec<u8>,
 }
 
 /// Which records to list.
@@ -290,6 +306,27 @@ pub async fn advance(broker: &dyn Broker, mut record: Record, event: Event) -> R
             Some(Outcome::Gone) | None => return Err(AdvanceError::Gone),
         }
         record = patiently(|| broker.get(&record.key)).await?.ok_or(AdvanceError::Gone)?;
+    }
+}
+
+/// Changes a document: `change` is given its content and returns the new one, or none where it stays as it is. Where
+/// somebody else was quicker, it is asked again.
+///
+/// # Errors
+/// What `change` says, or an [`Error`] of the store; then whether the change took effect is unknown.
+pub async fn revise<T, E: From<Error>>(
+    broker: &dyn Broker,
+    name: &str,
+    change: impl Fn(Option<&[u8]>) -> Result<(Option<Vec<u8>>, T), E>,
+) -> Result<T, E> {
+    loop {
+        let held = patiently(|| broker.document(name)).await?;
+        let (content, result) = change(held.as_ref().map(|document| &document.content[..]))?;
+        let Some(content) = content else { return Ok(result) };
+        let next = Document { version: held.map_or(0, |held| held.version) + 1, content };
+        if patiently(|| broker.put_document(name, &next)).await? {
+            return Ok(result);
+        }
     }
 }
 

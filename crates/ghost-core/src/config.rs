@@ -102,7 +102,7 @@ settings! {
         data: Option<PathBuf> = GHOST_DATA, path, Unset "the platform's data directory", flag "--data";
         /// The Redis that keeps the tasks of a swarm of several programs, as in `redis://:password@host:6379/0`. It goes
         /// before REDIS_HOST. Where neither is set, tasks are kept in SQLite in the data directory; the commands of
-        /// `ghost` but `ghost up` always work there, or at GHOST_URL.
+        /// `ghost` but `ghost up` and `ghost taskmaster` always work there, or at GHOST_URL.
         redis_url: Option<Secret> = REDIS_URL, redis_url, Unset "REDIS_HOST decides";
         /// The host of that Redis, with REDIS_PORT, REDIS_DB and REDIS_PASSWORD, where there is no REDIS_URL.
         redis_host: Option<String> = REDIS_HOST, host, Unset "SQLite in the data directory";

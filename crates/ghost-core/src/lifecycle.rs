@@ -10,6 +10,8 @@ pub use self::record::{
     Answer, Attempt, Class, DEFAULT_CAPABILITY, Evaluation, Failure, Finding, Judgement, Lease, Place,
     Record, Severity, Spent, Stage, State, Timestamp, saved_micro_usd,
 };
+use crate::experiment;
+use crate::feedback::Feedback;
 use crate::id::{AgentId, LeaseToken};
 use crate::stats::{self, Count};
 use crate::task::Status;
@@ -98,6 +100,8 @@ pub enum Event {
     Cancel,
     /// Somebody wants a failed task done after all.
     Retry(Verdict, Decision),
+    /// Its user says how good the answer was. The last word counts.
+    Rate(Feedback),
 }
 
 /// What follows a worker's answer.
@@ -139,6 +143,9 @@ pub enum Refusal {
     /// It cannot be claimed: somebody has it, or its time has not come.
     #[error("the task cannot be claimed now")]
     NotClaimable,
+    /// Only an answer can be rated.
+    #[error("only a completed task has an answer to rate; this one is {0}")]
+    NoAnswer(Status),
     /// Nothing is overdue.
     #[error("the task is not overdue")]
     NotOverdue,
@@ -270,7 +277,15 @@ pub fn step(record: &Record, event: Event, now: Timestamp) -> Result<(Record, Ve
             effects.push(Effect::Count(stats::retried()));
             enqueue(&mut next, now, now, &mut effects);
         }
+        Event::Rate(feedback) => {
+            if !matches!(record.state, State::Completed(_)) {
+                return Err(Refusal::NoAnswer(record.status()));
+            }
+            effects.push(Effect::Count(stats::rated(record.feedback.as_ref(), &feedback)));
+            next.feedback = Some(feedback);
+        }
     }
+    effects.extend(experiment::count(record, &next).map(Effect::Count));
     if next.status() != record.status() {
         effects.push(Effect::Publish(next.status()));
     }

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::feedback::Feedback;
 use crate::inference::Provider;
 use crate::lifecycle::{Attempt, DELIVERIES_EXHAUSTED, Judgement, Record, State, saved_micro_usd};
 use crate::task::Status;
@@ -103,13 +104,27 @@ pub fn spent_late(cost_micro_usd: u64) -> Count {
     )])
 }
 
+/// An answer was rated, perhaps not for the first time.
+pub fn rated(before: Option<&Feedback>, now: &Feedback) -> Count {
+    let millionths = |feedback: &Feedback| millionths(feedback.rating.get());
+    Count(vec![
+        ("feedback.ratings".to_owned(), i64::from(before.is_none())),
+        ("feedback.millionths".to_owned(), millionths(now) - before.map_or(0, millionths)),
+    ])
+}
+
+/// A share as a counter holds it.
+pub(crate) fn millionths(share: f64) -> i64 {
+    (share * 1e6).round() as i64
+}
+
 /// Histograms of 1 ms to a day with two significant figures.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 86_400_000, 2).expect("constant bounds that are valid")
 }
 
 /// The counter of the histogram bucket that `ms` falls into.
-fn bucket(of: &str, ms: u64) -> String {
+pub(crate) fn bucket(of: &str, ms: u64) -> String {
     // Made once: it is 20 KB, and every call to a model and every settlement asks.
     static BUCKETS: LazyLock<Histogram<u64>> = LazyLock::new(histogram);
     format!("{of}.latency_ms.{}", BUCKETS.lowest_equivalent(ms.clamp(1, 86_400_000)))
@@ -134,6 +149,18 @@ pub struct Statistics {
     pub saved_micro_usd: i64,
     /// `cost_micro_usd` for each settled task; none before the first one.
     pub cost_per_task_micro_usd: Option<f64>,
+    /// What users said of the answers.
+    #[serde(default)]
+    pub feedback: Ratings,
+}
+
+/// What users said of answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ratings {
+    /// How many were rated.
+    pub ratings: i64,
+    /// The mean, 0 to 1; none before the first one.
+    pub mean: Option<f64>,
 }
 
 /// Tasks by what became of them.
@@ -207,6 +234,10 @@ impl From<&Counters> for Statistics {
             cost_micro_usd,
             saved_micro_usd: get("saved_micro_usd"),
             cost_per_task_micro_usd: share(cost_micro_usd, tasks.completed + tasks.failed + tasks.cancelled),
+            feedback: Ratings {
+                ratings: get("feedback.ratings"),
+                mean: share(get("feedback.millionths"), get("feedback.ratings")).map(|mean| mean / 1e6),
+            },
         }
     }
 }
@@ -231,7 +262,7 @@ impl ProviderStatistics {
 }
 
 impl Latency {
-    fn read(counters: &Counters, of: &str) -> Self {
+    pub(crate) fn read(counters: &Counters, of: &str) -> Self {
         let prefix = format!("{of}.latency_ms.");
         let mut histogram = histogram();
         for (name, &count) in

@@ -3,6 +3,8 @@
 //! Pure: a request goes in, a [`Verdict`] comes out; [`route`] turns it into the decision who answers. No clock, no
 //! I/O, no await. The prompt decides; what its sender wrote as `task_type` is not looked at.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::task::{Kind, TaskRequest};
@@ -105,7 +107,7 @@ impl Default for Thresholds {
 /// The classifier: a trained model and two thresholds.
 #[derive(Debug, Clone)]
 pub struct TaskMaster {
-    model: Model,
+    model: Arc<Model>,
     thresholds: Thresholds,
 }
 
@@ -118,7 +120,17 @@ impl TaskMaster {
 
     /// With a model of your own.
     pub fn with_model(model: Model, thresholds: Thresholds) -> Self {
-        Self { model, thresholds }
+        Self { model: Arc::new(model), thresholds }
+    }
+
+    /// Its thresholds.
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
+    /// The same model with other thresholds, as an arm of an experiment has them.
+    pub fn with_thresholds(&self, thresholds: Thresholds) -> Self {
+        Self { thresholds, ..self.clone() }
     }
 
     /// What it thinks of a task.

@@ -2,6 +2,8 @@
 //!
 //! `fuzz/` does the same for as long as one likes, guided by coverage; this is the part that every test run affords.
 
+use ghost_core::experiment::Definition;
+use ghost_core::feedback::Feedback;
 use ghost_core::task::TaskRequest;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,6 +17,15 @@ const REQUESTS: [&str; 4] = [
     r##"{"task_type":"json_field","description":"Die Straße, bitte: \u00e9\ud83d\ude00","context":{"tenant":"acme"},
         "parameters":{"schema":{"type":"object","properties":{"a":{"type":"array","items":{"$ref":"#"}}}},"x":null}}"##,
     r#"{"task_type":"status_update","description":"","parameters":{"prompt":"p","max_tokens":64,"force_slm":true}}"#,
+];
+
+const FEEDBACK: [&str; 2] =
+    [r#"{"rating":"good"}"#, r#"{"rating":0.25,"comment":"caf\u00e9 \ud83d\ude00","correction":"12.50"}"#];
+
+const EXPERIMENTS: [&str; 2] = [
+    r#"{"name":"e","arms":[{"name":"a"},{"name":"b","weight":2,"model":"m"}]}"#,
+    r#"{"name":"p-1","metric":"rating","alpha":0.01,"margin":0,"arms":[{"name":"a","simple_threshold":0.3,
+        "complex_threshold":0.7},{"name":"b","system_prompt":"Be brief.","prompt_prefix":"\u00e9:"}]}"#,
 ];
 
 /// What breaks parsers, put in at random places.
@@ -101,6 +112,36 @@ proptest! {
                 let again = TaskRequest::parse(&json).expect("what we write we can read");
                 prop_assert_eq!(again.fingerprint(), request.fingerprint());
                 prop_assert_eq!(again, request);
+            }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn damaged_feedback_is_refused_with_words_or_is_sound(
+        feedback in select(&FEEDBACK[..]),
+        damages in vec(damage(), 0..4),
+    ) {
+        match Feedback::parse(&damaged(feedback, damages)) {
+            Ok(feedback) => {
+                prop_assert!((0.0..=1.0).contains(&feedback.rating.get()));
+                let json = serde_json::to_vec(&feedback).expect("feedback is always JSON");
+                prop_assert_eq!(Feedback::parse(&json).expect("what we write we can read"), feedback);
+            }
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn a_damaged_experiment_is_refused_with_words_or_is_a_sound_one(
+        experiment in select(&EXPERIMENTS[..]),
+        damages in vec(damage(), 0..4),
+    ) {
+        match Definition::parse(&damaged(experiment, damages)) {
+            Ok(definition) => {
+                prop_assert!(definition.arms.len() >= 2 && definition.alpha > 0.0);
+                let json = serde_json::to_vec(&definition).expect("a definition is always JSON");
+                prop_assert_eq!(Definition::parse(&json).expect("what we write we can read"), definition);
             }
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }

@@ -152,6 +152,18 @@ static TABLE: &[Family] = &[
         },
     },
     Family {
+        name: "ghost_ratings",
+        help: "Answers that users rated",
+        kind: COUNTER,
+        read: |swarm| one(swarm.statistics.feedback.ratings as f64),
+    },
+    Family {
+        name: "ghost_rating_mean",
+        help: "The mean of all ratings, 0 to 1",
+        kind: GAUGE,
+        read: |swarm| swarm.statistics.feedback.mean.map(one).unwrap_or_default(),
+    },
+    Family {
         name: "ghost_model_calls",
         help: "Calls of models",
         kind: COUNTER,

@@ -2,6 +2,7 @@
 //! document that the door itself serves.
 
 mod events;
+mod experiments;
 mod refusals;
 mod support;
 mod swarms;

@@ -12,7 +12,7 @@ use ghost_tests::{Line, TestSwarm};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Server, document};
+use crate::support::{Server, checked, document};
 
 fn task(id: &str) -> Value {
     json!({ "task_id": id, "task_type": "llm_inference", "description": "Say something.", "parameters": { "force_llm": true } })
@@ -258,4 +258,49 @@ async fn the_swarm_tells_of_its_agents_its_queue_and_what_it_did() {
         .collect();
     roles.sort_unstable();
     assert_eq!(roles, ["evaluator", "orchestrator", "worker"]);
+}
+
+#[tokio::test]
+async fn the_last_word_on_an_answer_counts() {
+    let (swarm, server) = answering().await;
+    server.post("/v1/tasks?wait=30", task("a")).await.with(200);
+    server.post("/v1/tasks/a/feedback", json!({"rating": "good"})).await.with(200);
+    let words = json!({"rating": 0.25, "comment": "It says four.", "correction": "five"});
+    for _ in 0..2 {
+        let rated = server.post("/v1/tasks/a/feedback", words.clone()).await.with(200).json;
+        assert_eq!((&rated["metadata"]["feedback"], &rated["result"]["text"]), (&words, &json!("four")));
+    }
+    let shown = server.get("/v1/tasks/a").await.with(200).json;
+    assert_eq!(shown["metadata"]["feedback"], words);
+    let stats = server.get("/v1/stats").await.with(200).json;
+    assert_eq!(stats["feedback"], json!({"ratings": 1, "mean": 0.25}));
+    assert_eq!(swarm.counters().await["tasks.completed"], 1, "a rating is no second settlement");
+}
+
+#[tokio::test]
+async fn what_cannot_be_rated_is_told_so() {
+    let (_swarm, server) = idle().await;
+    server.post("/v1/tasks", task("a")).await.with(202);
+    let refused = server.post("/v1/tasks/a/feedback", json!({"rating": "good"})).await.says(409, "no_answer");
+    assert!(refused.message().contains("pending"), "{}", refused.message());
+    server.post("/v1/tasks/b/feedback", json!({"rating": "good"})).await.says(404, "task_not_found");
+    for wrong in [
+        json!({"rating": 2}),
+        json!({"rating": "meh"}),
+        json!({}),
+        json!([1]),
+        json!({"rating": 1, "stars": 5}),
+    ] {
+        server.post("/v1/tasks/a/feedback", wrong).await.says(422, "invalid_feedback");
+    }
+    let long = json!({"rating": 1, "comment": "x".repeat(4097)});
+    let refused = server.post("/v1/tasks/a/feedback", long).await.says(422, "invalid_feedback");
+    assert_eq!(refused.message(), "comment: has more than 4096 bytes");
+    server.post_bytes("/v1/tasks/a/feedback", b"{\"rating\": ").await.says(400, "invalid_json");
+    server.post_bytes("/v1/tasks/a/feedback", &vec![b' '; 600 << 10]).await.says(413, "too_large");
+    let request = server.request(Method::POST, "/v1/tasks/a/feedback").body("{\"rating\": 1}");
+    let response = request.send().await.expect("an answer");
+    checked(&Method::POST, "/v1/tasks/a/feedback", response).await.says(415, "not_json");
+    server.delete("/v1/tasks/a").await.with(200);
+    server.post("/v1/tasks/a/feedback", json!({"rating": "bad"})).await.says(409, "no_answer");
 }

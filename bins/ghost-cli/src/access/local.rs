@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghost_core::broker::{AdvanceError, Broker, News, Query, advance};
+use ghost_core::experiment::{self, Definition, Report, store};
+use ghost_core::feedback::Feedback;
 use ghost_core::id::TaskKey;
 use ghost_core::lifecycle::{Event, Record, Refusal, Timestamp};
 use ghost_core::messages::AgentInfo;
@@ -14,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Page, Seen};
 use crate::context::Context;
+use crate::exit::misuse;
 use crate::{swarm, tasks};
 
 /// How often a task is looked at: what another process does with it is not heard here.
@@ -56,6 +59,11 @@ impl Local {
         }
     }
 
+    pub(super) async fn rate(&self, record: Record, feedback: Feedback) -> anyhow::Result<()> {
+        advance(&*self.broker, record, Event::Rate(feedback)).await?;
+        Ok(())
+    }
+
     pub(super) async fn watch(
         &self,
         key: &TaskKey,
@@ -90,6 +98,21 @@ impl Local {
         Ok(Statistics::from(&self.broker.counters().await?))
     }
 
+    pub(super) async fn start(&self, definition: Definition) -> anyhow::Result<(Report, bool)> {
+        let (experiment, new) = store::start(&*self.broker, definition).await.map_err(refused)?;
+        Ok((Report::of(&experiment, &self.broker.counters().await?), new))
+    }
+
+    pub(super) async fn stop(&self, name: &str) -> anyhow::Result<Report> {
+        let experiment = store::stop(&*self.broker, name).await.map_err(refused)?;
+        Ok(Report::of(&experiment, &self.broker.counters().await?))
+    }
+
+    pub(super) async fn experiments(&self) -> anyhow::Result<Vec<Report>> {
+        let (all, counters) = (store::all(&*self.broker).await?, self.broker.counters().await?);
+        Ok(all.iter().map(|experiment| Report::of(experiment, &counters)).collect())
+    }
+
     pub(super) async fn agents(&self) -> anyhow::Result<Vec<AgentInfo>> {
         Ok(self.broker.agents().await?)
     }
@@ -100,5 +123,13 @@ impl Local {
 
     pub(super) async fn now(&self) -> anyhow::Result<Timestamp> {
         Ok(self.broker.now().await?)
+    }
+}
+
+/// A definition that makes no sense is its author's to mend.
+fn refused(error: experiment::Error) -> anyhow::Error {
+    match error {
+        experiment::Error::Broker(error) => error.into(),
+        error => misuse(error.to_string()),
     }
 }

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use ghost_core::broker::Query;
 use ghost_core::config::Secret;
+use ghost_core::experiment::{Definition, Report};
+use ghost_core::feedback::Feedback;
 use ghost_core::id::TaskKey;
 use ghost_core::inference::sse;
 use ghost_core::lifecycle::{DELIVERIES_EXHAUSTED, Record};
@@ -15,8 +17,8 @@ use ghost_core::stats::Statistics;
 use ghost_core::task::{Status, TaskRequest};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Page, Seen};
@@ -72,6 +74,11 @@ struct Agents {
 }
 
 #[derive(Deserialize)]
+struct Experiments {
+    experiments: Vec<Report>,
+}
+
+#[derive(Deserialize)]
 struct Queue {
     tasks: Map<String, Value>,
 }
@@ -106,9 +113,7 @@ impl Remote {
     pub(crate) async fn submit(&self, request: &TaskRequest) -> anyhow::Result<Record> {
         let mut url = self.url(&["v1", "tasks"]);
         url.set_query(Some("view=record"));
-        let body = serde_json::to_vec(request)?;
-        let post = self.client.post(url).header("content-type", "application/json").body(body);
-        self.json(post).await.map_err(|error| match code(&error) {
+        self.json(self.post(url, request)?).await.map_err(|error| match code(&error) {
             Some("id_conflict" | "invalid_task") => misuse(error.to_string()),
             _ => error,
         })
@@ -185,6 +190,12 @@ impl Remote {
         }
     }
 
+    pub(super) async fn rate(&self, key: &TaskKey, feedback: &Feedback) -> anyhow::Result<()> {
+        let url = self.url(&["v1", "tasks", &key.to_string(), "feedback"]);
+        self.send(self.post(url, feedback)?).await?;
+        Ok(())
+    }
+
     pub(super) async fn watch(
         &self,
         key: &TaskKey,
@@ -233,6 +244,24 @@ impl Remote {
         self.json(self.client.get(self.url(&["v1", "stats"]))).await
     }
 
+    pub(super) async fn start(&self, definition: &Definition) -> anyhow::Result<(Report, bool)> {
+        let post = self.post(self.url(&["v1", "experiments"]), definition)?;
+        let response = self.send(post).await.map_err(of_experiments)?;
+        let new = response.status() == StatusCode::CREATED;
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok((self.read(&body)?, new))
+    }
+
+    pub(super) async fn stop(&self, name: &str) -> anyhow::Result<Report> {
+        let post = self.client.post(self.url(&["v1", "experiments", name, "stop"]));
+        self.json(post).await.map_err(of_experiments)
+    }
+
+    pub(super) async fn experiments(&self) -> anyhow::Result<Vec<Report>> {
+        let get = self.client.get(self.url(&["v1", "experiments"]));
+        Ok(self.json::<Experiments>(get).await?.experiments)
+    }
+
     pub(super) async fn agents(&self) -> anyhow::Result<Vec<AgentInfo>> {
         Ok(self.json::<Agents>(self.client.get(self.url(&["v1", "agents"]))).await?.agents)
     }
@@ -241,6 +270,11 @@ impl Remote {
         let Queue { tasks } = self.json(self.client.get(self.url(&["v1", "queue"]))).await?;
         let count = |status: Status| Some((status, tasks.get(status.name())?.as_u64()?));
         Ok(Status::ALL.into_iter().filter_map(count).collect())
+    }
+
+    fn post(&self, url: Url, thing: &impl Serialize) -> anyhow::Result<RequestBuilder> {
+        let body = serde_json::to_vec(thing)?;
+        Ok(self.client.post(url).header("content-type", "application/json").body(body))
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -308,4 +342,14 @@ impl Remote {
 /// The code of a refusal.
 fn code(error: &anyhow::Error) -> Option<&str> {
     error.downcast_ref::<Refused>().map(|refused| refused.code.as_str())
+}
+
+/// A definition that makes no sense is its author's to mend.
+fn of_experiments(error: anyhow::Error) -> anyhow::Error {
+    match code(&error) {
+        Some("invalid_experiment" | "experiment_running" | "name_taken" | "experiment_not_found") => {
+            misuse(error.to_string())
+        }
+        _ => error,
+    }
 }

@@ -4,7 +4,7 @@ use ghost_core::stats::{Latency, ProviderStatistics, Statistics};
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::output::{self, dollars, duration, table};
+use crate::output::{self, count, dollars, duration, table};
 use crate::summary::savings;
 
 pub(crate) async fn perform(context: &Context) -> anyhow::Result<Exit> {
@@ -31,6 +31,10 @@ fn people(statistics: &Statistics, yardstick: &str) -> String {
             .unwrap_or_default(),
         savings(statistics.saved_micro_usd, yardstick)
     ));
+    if let Some(mean) = statistics.feedback.mean {
+        let answers = count(statistics.feedback.ratings.unsigned_abs(), "answer");
+        lines.push(format!("rated by users: {answers}, {mean:.2} of 1"));
+    }
     lines.push(format!("from claim to settlement: {}\n", percentiles(statistics.latency_ms)));
     let rows = [("slm", &statistics.slm), ("llm", &statistics.llm)].map(|(name, of)| row(name, of));
     lines.join("\n")

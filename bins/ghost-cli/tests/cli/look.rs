@@ -43,6 +43,26 @@ fn tasks_are_listed_counted_and_removed() {
 }
 
 #[test]
+fn what_a_user_says_of_an_answer_stays_with_the_task_and_the_last_word_counts() {
+    let (place, _claude) = answered();
+    place.ghost(&["feedback", "task-1", "--good"]).with_code(0).said("noted: task-1 was good");
+    let bad = ["feedback", "task-1", "--bad", "--comment", "too short", "--correction", "Much more."];
+    place.ghost(&bad).with_code(0).said("noted: task-1 was bad");
+    let story = place.ghost(&["explain", "task-1"]).with_code(0).stdout;
+    assert!(story.contains("rated       bad\n            \"too short\"\n"), "{story}");
+    assert!(story.ends_with("right would have been:\n            Much more.\n"), "{story}");
+    place.ghost(&["feedback", "task-2", "--rating", "0.5"]).with_code(0);
+    let stats = place.ghost(&["stats", "--output", "json"]).with_code(0);
+    let stats: Value = serde_json::from_str(&stats.stdout).expect("one JSON document");
+    assert_eq!(stats["feedback"], serde_json::json!({"ratings": 2, "mean": 0.25}));
+    let stats = place.ghost(&["stats"]).with_code(0).stdout;
+    assert!(stats.contains("rated by users: 2 answers, 0.25 of 1"), "{stats}");
+    place.ghost(&["feedback", "task-1", "--rating", "2"]).with_code(2).said("0 (bad) to 1 (good)");
+    place.ghost(&["feedback", "task-1"]).with_code(2).said("--good");
+    place.ghost(&["feedback", "task-9", "--good"]).with_code(1).said("there is no task `task-9`");
+}
+
+#[test]
 fn the_same_id_in_two_runs_has_to_be_told_apart() {
     let (place, _claude) = answered();
     place.ghost(&["run", "tasks.jsonl", "-o", "results.jsonl"]).with_code(0);

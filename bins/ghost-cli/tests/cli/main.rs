@@ -2,6 +2,8 @@
 
 mod bench;
 mod crash;
+mod experiment;
+mod learning;
 mod look;
 mod models;
 mod remote;

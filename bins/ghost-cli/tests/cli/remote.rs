@@ -72,6 +72,9 @@ fn a_task_is_submitted_waited_for_and_told() {
     let place = swarm.place();
     let said = place.ghost(&submit(&["--wait"])).with_code(0).said("claude-sonnet-5-5 (llm)").stdout;
     assert_eq!(said, "four\n");
+    place.ghost(&["feedback", "a", "--rating", "0.75"]).with_code(0).said("noted: a was 0.75 of 1");
+    let told = json_of(&place.ghost(&["explain", "a", "--output", "json"]).with_code(0).stdout);
+    assert_eq!(told["record"]["feedback"]["rating"], 0.75);
     let lines =
         place.ghost(&["submit", "--force-llm", "Hello", "--stream", "--output", "jsonl"]).with_code(0);
     let lines = results(&lines.stdout);
@@ -125,6 +128,25 @@ fn the_same_commands_work_on_the_data_directory() {
     place.ghost(&["dlq", "replay", "a"]).with_code(2).said("a is no dead letter but failed");
     assert_eq!(place.ghost(&["watch", "--settled"]).with_code(0).stdout, "failed a\n");
     place.ghost(&["watch", "a"]).with_code(3).said("a is failed");
+}
+
+#[test]
+fn experiments_are_started_watched_and_stopped() {
+    let swarm = RunningSwarm::start(1, None);
+    let place = swarm.place();
+    let start = ["experiment", "start", "e", "--control", "a", "--arm", "b,weight=3", "--output", "json"];
+    let started = json_of(&place.ghost(&start).with_code(0).said("e runs;").stdout);
+    assert_eq!((&started["running"], &started["arms"][1]["arm"]["weight"]), (&true.into(), &3.into()));
+    place.ghost(&start).with_code(0).said("e runs already");
+    place
+        .ghost(&["experiment", "start", "f", "--control", "a", "--arm", "b"])
+        .with_code(2)
+        .said("e runs; stop it first");
+    let status = json_of(&place.ghost(&["experiment", "status", "--output", "json"]).with_code(0).stdout);
+    assert_eq!(status[0], started);
+    place.ghost(&["experiment", "stop", "f"]).with_code(2).said("there is no experiment f");
+    let stopped = json_of(&place.ghost(&["experiment", "stop", "e", "--output", "json"]).with_code(0).stdout);
+    assert_eq!(stopped["running"], false);
 }
 
 #[test]

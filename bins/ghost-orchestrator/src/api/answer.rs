@@ -95,6 +95,7 @@ pub(super) fn not_advanced(error: AdvanceError) -> Problem {
         AdvanceError::Broker(error) => return store(error.clone()),
         AdvanceError::Gone => return no_task(),
         AdvanceError::Refused(Refusal::NotFailed(_)) => "not_failed",
+        AdvanceError::Refused(Refusal::NoAnswer(_)) => "no_answer",
         AdvanceError::Refused(Refusal::Settled(_)) => "already_settled",
         AdvanceError::Refused(_) => "conflict",
     };

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use ghost_core::broker::{self, MAX_BATCH, patiently};
 use ghost_core::id::{TaskId, TaskKey};
 use ghost_core::lifecycle::Record;
@@ -102,4 +103,14 @@ pub(super) fn patience(seconds: Option<f64>) -> Result<Duration, Problem> {
         Some(seconds) if (0.0..=MAX_WAIT_SECONDS).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         Some(_) => Err(bad_query(format!("wait is 0 to {MAX_WAIT_SECONDS} seconds"))),
     }
+}
+
+/// Refuses a body that is not said to be JSON: a page of another origin may send any other kind unasked.
+pub(super) fn json_only(headers: &HeaderMap, what: &str) -> Result<(), Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    let words = format!("send {what} as JSON, with `Content-Type: application/json`");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", words))
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ghost_core::broker::{MAX_BATCH, Submission, patiently};
@@ -23,7 +22,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::answer::{View, located, store};
-use super::ask::{Asked, bad_query, patience};
+use super::ask::{Asked, bad_query, json_only, patience};
 use super::{App, Shared};
 
 /// Whether to wait for the end.
@@ -42,11 +41,7 @@ pub(super) async fn submit(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let patience = patience(wait)?;
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        let words = "send the task as JSON, with `Content-Type: application/json`";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", words));
-    }
+    json_only(&headers, "the task")?;
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'[') if wait.is_some() => Err(bad_query("wait goes with a single task")),
         Some(b'[') => app.submit_many(&body, view).await,

@@ -89,7 +89,9 @@ pub async fn suite_under_faults<H: Harness>(make: impl AsyncFn() -> H) {
             a_zombie_is_refused_by_a_store_that_was_rolled_back, a_repeated_commit_is_done_once,
             a_late_repeat_is_known_after_others_have_written, a_stale_record_is_loaded_again,
             an_unknown_task_is_gone;
-        books: every_accepted_task_is_completed_failed_or_cancelled, agents_are_forgotten_when_they_fall_silent;
+        books: every_accepted_task_is_completed_failed_or_cancelled, agents_are_forgotten_when_they_fall_silent,
+            the_last_word_on_an_answer_counts, a_document_is_written_over_the_version_before_it,
+            an_experiment_counts_each_task_of_an_arm_once;
         storm: nothing_is_lost_and_nothing_settled_twice;
     }
 }
@@ -115,7 +117,7 @@ async fn task(harness: &impl Harness, batch: Option<BatchId>, fields: Value) -> 
 }
 
 /// This request, classified as simple.
-pub(super) fn record(batch: Option<BatchId>, request: TaskRequest, now: Timestamp) -> Record {
+pub(crate) fn record(batch: Option<BatchId>, request: TaskRequest, now: Timestamp) -> Record {
     let id = request.task_id.clone().unwrap_or_else(TaskId::generate);
     let verdict = Verdict {
         complexity: Complexity::Simple,
@@ -202,7 +204,7 @@ async fn counters(harness: &impl Harness) -> Counters {
     surely(|| harness.broker().counters()).await
 }
 
-pub(super) fn answer(text: &str) -> Answer {
+pub(crate) fn answer(text: &str) -> Answer {
     Answer {
         text: text.to_owned(),
         json: None,
@@ -215,7 +217,7 @@ pub(super) fn answer(text: &str) -> Answer {
     }
 }
 
-pub(super) fn attempt() -> Attempt {
+pub(crate) fn attempt() -> Attempt {
     Attempt {
         provider: Provider::Slm,
         model: "ghost-tiny".to_owned(),

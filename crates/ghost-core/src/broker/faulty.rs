@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::{Broker, Claim, Commit, Error, News, Outcome, Query, Submission, Subscription};
+use super::{Broker, Claim, Commit, Document, Error, News, Outcome, Query, Submission, Subscription};
 use crate::id::{AgentId, BatchId, TaskKey};
 use crate::lifecycle::{Record, Timestamp};
 use crate::messages::AgentInfo;
@@ -160,6 +160,14 @@ impl<B: Broker> Broker for Faulty<B> {
 
     async fn agents(&self) -> Result<Vec<AgentInfo>, Error> {
         self.disturbed(|| self.inner.agents()).await
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Document>, Error> {
+        self.disturbed(|| self.inner.document(name)).await
+    }
+
+    async fn put_document(&self, name: &str, document: &Document) -> Result<bool, Error> {
+        self.disturbed(|| self.inner.put_document(name, document)).await
     }
 
     async fn publish(&self, news: News) -> Result<(), Error> {

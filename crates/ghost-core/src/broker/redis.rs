@@ -37,7 +37,9 @@ use self::news::Ear;
 use self::scripts::Source;
 use self::time::LastTime;
 use self::writer::Writer;
-use super::{Broker, Claim, Clock, Commit, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription};
+use super::{
+    Broker, Claim, Clock, Commit, Document, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription,
+};
 use crate::id::{AgentId, BatchId, LeaseToken, TaskKey};
 use crate::lifecycle::{Event, Record, Stage, Timestamp};
 use crate::messages::AgentInfo;
@@ -560,6 +562,22 @@ impl Broker for RedisBroker {
         let mut agents: Vec<AgentInfo> = alive.into_iter().map(agent).collect::<Result<_, _>>()?;
         agents.sort_by(|one, other| one.agent_id.cmp(&other.agent_id));
         Ok(agents)
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Document>, Error> {
+        let held = match self.command(&["HGET", &self.keys.documents(), name]).await? {
+            Value::Nil => return Ok(None),
+            held => bytes(held)?,
+        };
+        let end = held.iter().position(|byte| *byte == b'\n').ok_or_else(unexpected)?;
+        let version = form::parsed(&form::text(held[..end].to_vec())?, "a version")?;
+        Ok(Some(Document { version, content: held[end + 1..].to_vec() }))
+    }
+
+    async fn put_document(&self, name: &str, document: &Document) -> Result<bool, Error> {
+        let version = document.version.to_string();
+        let args = [name.as_bytes(), version.as_bytes(), &document.content];
+        Ok(number(self.line.run(&self.keys, &scripts::DOCUMENT, &args).await?)? == 1)
     }
 
     async fn publish(&self, news: News) -> Result<(), Error> {

@@ -15,7 +15,9 @@ use tokio::sync::broadcast;
 use self::row::{Row, batch_text, before, integer, milliseconds};
 use self::store::{Prepared, Seen, Store};
 use self::thread::Thread;
-use super::{Broker, Claim, Clock, Commit, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription};
+use super::{
+    Broker, Claim, Clock, Commit, Document, Error, MAX_BATCH, News, Outcome, Query, Submission, Subscription,
+};
 use crate::id::{AgentId, BatchId, TaskKey};
 use crate::lifecycle::{Record, Timestamp};
 use crate::messages::AgentInfo;
@@ -259,6 +261,16 @@ impl Broker for SqliteBroker {
                 .map_err(|error| Error::Damaged(format!("an agent cannot be read: {error}")))
         };
         agents.into_iter().map(parse).collect()
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Document>, Error> {
+        let name = name.to_owned();
+        self.thread.read(move |store| store.document(&name)).await
+    }
+
+    async fn put_document(&self, name: &str, document: &Document) -> Result<bool, Error> {
+        let (name, document) = (name.to_owned(), document.clone());
+        self.thread.write(move |store| store.put_document(&name, &document)).await
     }
 
     async fn publish(&self, news: News) -> Result<(), Error> {

@@ -22,6 +22,7 @@ use super::pricing::{ModelStatus, Pricing};
 use super::prompt::{self, Audience, Critique};
 use super::{Backend, Completion, Deltas, Error, Finish, Provider, Request, Usage, breaker};
 use crate::checks::Subject;
+use crate::experiment::Arm;
 use crate::lifecycle::{Answer, Attempt, Failure, Finding};
 use crate::retry::Backoff;
 use crate::task::{Kind, TaskRequest};
@@ -86,6 +87,8 @@ pub struct Job {
     pub kind: Option<Kind>,
     /// Who is to answer.
     pub decision: Decision,
+    /// The arm of an experiment that it belongs to.
+    pub arm: Option<Arm>,
     /// What is wrong with the previous answer.
     pub critique: Vec<Finding>,
     /// The previous answer, where it was sent back.
@@ -323,7 +326,12 @@ impl Engine {
 
     fn request(&self, job: &Job, audience: Audience) -> Request {
         let critique = job.previous.as_deref().map(|draft| Critique { draft, findings: &job.critique });
-        prompt::request(&job.request, job.kind, audience, critique, job.timeout, job.cancel.clone())
+        let mut request =
+            prompt::request(&job.request, job.kind, audience, critique, job.timeout, job.cancel.clone());
+        if let Some(arm) = &job.arm {
+            prompt::vary(&mut request, arm, audience);
+        }
+        request
     }
 
     fn patience(&self) -> Patience {

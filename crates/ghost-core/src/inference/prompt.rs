@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Message, Request, Role, Sampling, Shape};
+use crate::experiment::Arm;
 use crate::lifecycle::Finding;
 use crate::task::{Kind, TaskRequest};
 
@@ -64,6 +65,25 @@ pub fn request(
         tools: parameters.extra.get("tools").filter(|_| llm).cloned(),
         timeout,
         cancel,
+    }
+}
+
+/// Asks as this arm of an experiment does. A specialist is asked as it was trained, in any arm.
+pub fn vary(request: &mut Request, arm: &Arm, audience: Audience) {
+    if audience == Audience::Specialist {
+        return;
+    }
+    if let Some(words) = &arm.system_prompt {
+        request.system = Some(match request.system.take() {
+            Some(system) => format!("{words}\n\n{system}"),
+            None => words.clone(),
+        });
+    }
+    if let Some((prefix, message)) = arm.prompt_prefix.as_ref().zip(request.messages.first_mut()) {
+        message.text = format!("{prefix}\n\n{}", message.text);
+    }
+    if audience == Audience::Llm && request.model.is_none() {
+        request.model.clone_from(&arm.model);
     }
 }
 
@@ -193,6 +213,36 @@ mod tests {
 
     fn asked(task: &TaskRequest, kind: Option<Kind>, audience: Audience) -> Request {
         request(task, kind, audience, None, Duration::from_secs(9), CancellationToken::new())
+    }
+
+    #[test]
+    fn an_arm_changes_what_all_but_the_specialist_are_asked() {
+        let arm: Arm = serde_json::from_value(
+            json!({"name": "a", "model": "m", "system_prompt": "Be brief.", "prompt_prefix": "Think first."}),
+        )
+        .expect("an arm");
+        let varied = |task: &TaskRequest, audience| {
+            let mut request = asked(task, Some(Kind::StatusUpdate), audience);
+            vary(&mut request, &arm, audience);
+            request
+        };
+        let plain = task(json!({"task_type": "x", "description": "Mark it."}));
+        let usual = wanted(Kind::StatusUpdate);
+        for (audience, model) in [(Audience::Llm, Some("m")), (Audience::Generalist, None)] {
+            let request = varied(&plain, audience);
+            assert_eq!(request.system, Some(format!("Be brief.\n\n{usual}")));
+            assert_eq!(request.messages[0].text, "Think first.\n\nMark it.");
+            assert_eq!(request.model.as_deref(), model);
+        }
+        let specialist = varied(&plain, Audience::Specialist);
+        assert_eq!((specialist.system, &*specialist.messages[0].text), (None, "Mark it."));
+        let insists =
+            task(json!({"task_type": "x", "description": "Mark it.", "parameters": {"model": "own"}}));
+        assert_eq!(
+            varied(&insists, Audience::Llm).model.as_deref(),
+            Some("own"),
+            "the task's own word goes first"
+        );
     }
 
     #[test]

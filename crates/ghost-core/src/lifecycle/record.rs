@@ -8,8 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::experiment::Assignment;
+use crate::feedback::Feedback;
 use crate::id::{AgentId, LeaseToken, TaskKey, Tenant};
 use crate::inference::{Finish, Provider, Usage};
+use crate::learning::outcomes::Shadow;
 use crate::task::{Status, TaskRequest, TaskResult};
 use crate::taskmaster::Verdict;
 use crate::taskmaster::route::Decision;
@@ -53,6 +56,12 @@ pub struct Record {
     pub verdict: Verdict,
     /// Who is to answer next, and why.
     pub decision: Decision,
+    /// Its arm of an experiment, if it is part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
+    /// What a model of TaskMaster that runs in shadow said when the task was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// When it was accepted.
     pub submitted_at: Timestamp,
     /// When it was last put into the queue: waiting is counted from here.
@@ -74,6 +83,9 @@ pub struct Record {
     /// The answer that the last judgement sent back, for the model to revise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<Answer>,
+    /// What its user said of the answer last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
 }
 
 /// Where a task stands.
@@ -303,6 +315,8 @@ impl Record {
             state: State::Pending(now),
             verdict,
             decision,
+            assignment: None,
+            shadow: None,
             submitted_at: now,
             queued_at: now,
             first_claimed_at: None,
@@ -313,6 +327,7 @@ impl Record {
             spent: Spent::default(),
             judgements: Vec::new(),
             draft: None,
+            feedback: None,
         }
     }
 
@@ -425,6 +440,9 @@ impl Record {
                 "is_valid": j.is_valid, "confidence": j.confidence, "evaluation": j.evaluation,
             })),
             "findings": judgement.map(|j| &j.findings[..]).unwrap_or_default(),
+            "experiment": self.assignment.as_ref().map(Assignment::name),
+            "arm": self.assignment.as_ref().map(|assignment| &assignment.arm.name),
+            "feedback": self.feedback,
             "error_code": failure.map(|f| &f.code),
         });
         match metadata {

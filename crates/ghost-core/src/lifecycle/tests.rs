@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::experiment::{Assignment, told};
+use crate::feedback::{Feedback, Rating};
 use crate::id::TaskKey;
 use crate::inference::{Finish, Provider, Usage};
 use crate::stats::Counters;
@@ -27,7 +29,11 @@ fn decision() -> Decision {
 fn pending() -> Record {
     let request = json!({"task_id": "a", "task_type": "llm_inference", "description": "add", "timeout": 60});
     let request = TaskRequest::parse(request.to_string().as_bytes()).expect("a request");
-    Record::new(TaskKey::lone("a".parse().expect("an id")), request, verdict(), decision(), START)
+    let arm = json!({"name": "bold", "weight": 1});
+    let arm = serde_json::from_value(arm).expect("an arm");
+    let assignment = Some(Assignment { experiment: "e@1".to_owned(), arm });
+    let key = TaskKey::lone("a".parse().expect("an id"));
+    Record { assignment, ..Record::new(key, request, verdict(), decision(), START) }
 }
 
 fn answer() -> Answer {
@@ -87,6 +93,7 @@ enum Act {
     Charge,
     Cancel,
     Retry,
+    Rate(bool),
     Pass(u64),
 }
 
@@ -125,6 +132,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Act::Charge),
         1 => prop::bool::weighted(0.3).prop_map(|cancel| if cancel { Act::Cancel } else { Act::Charge }),
         2 => Just(Act::Retry),
+        2 => any::<bool>().prop_map(Act::Rate),
         3 => (0_u64..5_000).prop_map(Act::Pass),
     ];
     prop::collection::vec(act, 1..150)
@@ -160,6 +168,9 @@ impl History {
             Act::Charge => (None, Event::Charge(vec![attempt()])),
             Act::Cancel => (None, Event::Cancel),
             Act::Retry => (None, Event::Retry(verdict(), decision())),
+            Act::Rate(good) => {
+                (None, Event::Rate(Feedback::of(if good { Rating::GOOD } else { Rating::BAD })))
+            }
         };
         let before = self.record.clone();
         match step(&before, event.clone(), self.now) {
@@ -288,6 +299,12 @@ proptest! {
         if let State::Completed(answer) = &record.state {
             prop_assert_eq!(history.counters["saved_micro_usd"], saved_micro_usd(answer, record.spent));
         }
+        let of_the_arm = history.counters.iter().filter(|(_, n)| **n != 0).filter_map(|(name, n)| {
+            Some((name.strip_prefix("experiments.e@1.bold.")?.to_owned(), *n))
+        });
+        let of_the_task = told(record).into_iter().filter(|(_, n)| *n != 0);
+        let (counted, told): (Counters, Counters) = (of_the_arm.collect(), of_the_task.collect());
+        prop_assert_eq!(counted, told, "its arm counts what the task tells in the end, and nothing twice");
     }
 
     #[test]

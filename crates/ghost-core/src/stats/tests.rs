@@ -115,3 +115,13 @@ fn an_answer_that_cost_more_than_the_llm_at_once_saved_less_than_nothing() {
     let late = counted([settled(&settled_record(answered(Provider::Slm, 90), 0)), spent_late(95)]);
     assert_eq!(late.saved_micro_usd, -5);
 }
+
+#[test]
+fn a_rating_that_changes_is_still_one_rating() {
+    let rating = |rating| Feedback::of(crate::feedback::Rating::new(rating).expect("a rating"));
+    assert_eq!(counted([]).feedback, Ratings::default());
+    let first = rated(None, &rating(1.0));
+    let changed = rated(Some(&rating(1.0)), &rating(0.5));
+    let of_another = rated(None, &rating(0.0));
+    assert_eq!(counted([first, changed, of_another]).feedback, Ratings { ratings: 2, mean: Some(0.25) });
+}

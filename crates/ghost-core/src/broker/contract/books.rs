@@ -3,8 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::broker::News;
+use crate::broker::{Document, News, revise};
+use crate::experiment::{Definition, Report, store};
+use crate::feedback::{Feedback, Rating};
+use crate::lifecycle::Refusal;
 use crate::messages::{AgentInfo, AgentStatus, Role};
+use crate::stats::Statistics;
 use crate::task::Status;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -93,6 +97,115 @@ pub(super) async fn a_purge_takes_settled_records_only(harness: &mut impl Harnes
     assert_eq!(broker.tally(None).await, Ok(vec![(Status::Pending, 1)]));
     assert_eq!(counters(harness).await["tasks.completed"], 4, "what was counted stays counted");
     settle(harness, None, "old", right).await;
+}
+
+pub(super) async fn the_last_word_on_an_answer_counts(harness: &mut impl Harness) {
+    let keys = given(harness, [json!({"task_id": "a"})]).await;
+    let waiting = get(harness, &keys[0]).await;
+    let early = send(harness, &waiting, Event::Rate(Feedback::of(Rating::GOOD))).await;
+    assert_eq!(early, Err(AdvanceError::Refused(Refusal::NoAnswer(Status::Pending))));
+    let record = claim_one(harness, "w", Stage::Infer).await;
+    let answered = done(harness, &record, right(&record)).await;
+    let second = Feedback {
+        rating: Rating::new(0.25).expect("a rating"),
+        comment: Some("naïve? 🦀\n\"yes\"".to_owned()),
+        correction: Some("5".to_owned()),
+    };
+    done(harness, &answered, Event::Rate(Feedback::of(Rating::GOOD))).await;
+    for _ in 0..2 {
+        // The record is an old one, as that of somebody who looked before the first word.
+        done(harness, &answered, Event::Rate(second.clone())).await;
+        let rated = get(harness, &answered.key).await;
+        assert_eq!((rated.feedback.as_ref(), &rated.state), (Some(&second), &answered.state));
+        let ratings = Statistics::from(&counters(harness).await).feedback;
+        assert_eq!(
+            (ratings.ratings, ratings.mean),
+            (1, Some(0.25)),
+            "it is one rating, however often it changes"
+        );
+    }
+}
+
+pub(super) async fn a_document_is_written_over_the_version_before_it(harness: &mut impl Harness) {
+    let put = async |version, content: &[u8]| {
+        let document = Document { version, content: content.to_vec() };
+        surely(|| harness.broker().put_document("a", &document)).await
+    };
+    let read = async |name: &'static str| surely(|| harness.broker().document(name)).await;
+    assert_eq!(read("a").await, None);
+    assert!(!put(2, b"first").await, "there is no version before it");
+    let bytes: Vec<u8> = (0..=255).chain(*b"\r\n 7\n").collect();
+    assert!(put(1, &bytes).await);
+    assert!(put(1, &bytes).await, "a repeat is done");
+    assert!(!put(1, b"other").await, "another one was quicker");
+    assert!(put(2, b"").await);
+    assert_eq!(read("a").await, Some(Document { version: 2, content: Vec::new() }));
+    assert_eq!(read("b").await, None, "documents do not share a name");
+    for _ in 0..3 {
+        let longer = |content: Option<&[u8]>| {
+            let content = [content.unwrap_or_default(), b"x"].concat();
+            Ok::<_, crate::broker::Error>((Some(content), ()))
+        };
+        // Behind a bad line, whether it took effect may be unknown, as with every call.
+        let _ = revise(harness.broker(), "c", longer).await;
+    }
+    let held = read("c").await.expect("one of three arrives");
+    assert_eq!(held.content.len() as u64, held.version, "no change is lost and none made twice");
+}
+
+pub(super) async fn an_experiment_counts_each_task_of_an_arm_once(harness: &mut impl Harness) {
+    let definition = json!({"name": "e", "arms": [{"name": "a"}, {"name": "b", "model": "m"}]});
+    let definition = Definition::parse(definition.to_string().as_bytes()).expect("a definition");
+    let started = async || loop {
+        // Whoever does not hear that it began starts it again.
+        if let Ok(started) = store::start(harness.broker(), definition.clone()).await {
+            return started.0;
+        }
+    };
+    let experiment = started().await;
+    assert_eq!(started().await, experiment, "it is one, however often it is started");
+    let report = async || Report::of(&experiment, &counters(harness).await);
+    let mut expected = [0; 2];
+    for n in 0..12 {
+        let mut record = task(harness, None, json!({"task_id": n.to_string()})).await;
+        record.assignment = experiment.assign(&record.key, &record.request);
+        let arm = record.assignment.as_ref().expect("an arm").arm.name.clone();
+        expected[usize::from(arm == "b")] += 1;
+        submit(harness, vec![record.clone()]).await;
+        let claimed = claim_one(harness, "w", Stage::Infer).await;
+        assert_eq!(claimed.assignment, record.assignment);
+        let event = if n % 3 == 0 { failed(&claimed) } else { right(&claimed) };
+        let settled = done(harness, &claimed, event).await;
+        assert_eq!(get(harness, &settled.key).await.assignment, record.assignment);
+        if n % 3 > 0 {
+            done(harness, &settled, Event::Rate(Feedback::of(Rating::BAD))).await;
+            done(harness, &settled, Event::Rate(Feedback::of(Rating::GOOD))).await;
+        }
+        done(harness, &settled, Event::Charge(vec![attempt()])).await;
+    }
+    let arms = report().await.arms;
+    assert_eq!([arms[0].tasks, arms[1].tasks], expected);
+    let sum = |of: fn(&crate::experiment::report::Figures) -> i64| arms.iter().map(of).sum::<i64>();
+    assert_eq!((sum(|arm| arm.completed), sum(|arm| arm.failed), sum(|arm| arm.slm_answers)), (8, 4, 8));
+    assert_eq!(sum(|arm| arm.cost_micro_usd), 24 * 3, "late bills too");
+    let rated: u64 = arms.iter().map(|arm| arm.rating.n).sum();
+    let means: Vec<f64> = arms.iter().filter_map(|arm| arm.rating.mean).collect();
+    assert_eq!((rated, means.iter().all(|mean| *mean == 1.0)), (8, true), "the last word counts");
+
+    let failed_one = get(harness, &TaskKey::lone("0".parse().expect("an id"))).await;
+    let retry = Event::Retry(failed_one.verdict.clone(), failed_one.decision.clone());
+    let again = done(harness, &failed_one, retry).await;
+    assert_eq!(
+        report().await.arms.iter().map(|arm| arm.tasks).sum::<i64>(),
+        11,
+        "taken up again, it is open"
+    );
+    done(harness, &again, Event::Cancel).await;
+    let arms = report().await.arms;
+    assert_eq!(
+        arms.iter().map(|arm| (arm.failed, arm.cancelled)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+        (3, 1)
+    );
 }
 
 pub(super) async fn agents_are_forgotten_when_they_fall_silent(harness: &mut impl Harness) {

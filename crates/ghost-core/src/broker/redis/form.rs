@@ -30,7 +30,10 @@ use sha2::{Digest, Sha256};
 
 use super::keys::{self, task_key};
 use crate::broker::{Commit, Error, News};
+use crate::experiment::Assignment;
+use crate::feedback::Feedback;
 use crate::id::LeaseToken;
+use crate::learning::outcomes::Shadow;
 use crate::lifecycle::{
     self, Answer, Attempt, Effect, Event, Judgement, Place, Record, Spent, Stage, State, Timestamp,
 };
@@ -44,6 +47,10 @@ struct Fixed<'a> {
     submitted_at: Timestamp,
     fingerprint: Cow<'a, str>,
     request: Cow<'a, TaskRequest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    assignment: Option<Cow<'a, Assignment>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shadow: Option<Cow<'a, Shadow>>,
 }
 
 /// What a step may change.
@@ -66,6 +73,8 @@ struct Changing<'a> {
     judgements: Cow<'a, [Judgement]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     draft: Option<Cow<'a, Answer>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    feedback: Option<Cow<'a, Feedback>>,
 }
 
 /// What a script is given of a record that it writes.
@@ -90,6 +99,8 @@ impl Text {
             state,
             verdict,
             decision,
+            assignment: _,
+            shadow: _,
             submitted_at: _,
             queued_at,
             first_claimed_at,
@@ -100,6 +111,7 @@ impl Text {
             spent,
             judgements,
             draft,
+            feedback,
         } = record;
         let changing = Changing {
             version: *version,
@@ -116,6 +128,7 @@ impl Text {
             spent: *spent,
             judgements: Cow::Borrowed(judgements),
             draft: draft.as_ref().map(Cow::Borrowed),
+            feedback: feedback.as_ref().map(Cow::Borrowed),
         };
         let text = serde_json::to_string(&changing).expect("a record is always JSON");
         let letter = letter(record.status());
@@ -135,6 +148,8 @@ pub(super) fn fixed(record: &Record) -> String {
         submitted_at: record.submitted_at,
         fingerprint: Cow::Borrowed(&record.fingerprint),
         request: Cow::Borrowed(&record.request),
+        assignment: record.assignment.as_ref().map(Cow::Borrowed),
+        shadow: record.shadow.as_ref().map(Cow::Borrowed),
     };
     serde_json::to_string(&fixed).expect("a request is always JSON")
 }
@@ -268,6 +283,8 @@ pub(super) fn record(member: &str, record: &[u8], request: &[u8]) -> Result<Reco
         state: changing.state.into_owned(),
         verdict: changing.verdict.into_owned(),
         decision: changing.decision.into_owned(),
+        assignment: fixed.assignment.map(Cow::into_owned),
+        shadow: fixed.shadow.map(Cow::into_owned),
         submitted_at: fixed.submitted_at,
         queued_at: changing.queued_at,
         first_claimed_at: changing.first_claimed_at,
@@ -278,6 +295,7 @@ pub(super) fn record(member: &str, record: &[u8], request: &[u8]) -> Result<Reco
         spent: changing.spent,
         judgements: changing.judgements.into_owned(),
         draft: changing.draft.map(Cow::into_owned),
+        feedback: changing.feedback.map(Cow::into_owned),
     })
 }
 

@@ -13,6 +13,7 @@ const AGENTS: &str = "agents";
 const AGENTS_UNTIL: &str = "agents-until";
 const BATCHES: &str = "batches";
 const COUNTERS: &str = "counters";
+const DOCUMENTS: &str = "documents";
 const LAYOUT: &str = "layout";
 const NEWS: &str = "news";
 const TALLY: &str = "tally";
@@ -20,7 +21,7 @@ const TALLY_OF: &str = "tally:";
 const UNUSABLE: &str = "unusable";
 
 /// What scripts call a key, its name, and what it holds. A name that ends in a colon is the beginning of many.
-const NAMES: [(&str, &str); 21] = [
+const NAMES: [(&str, &str); 22] = [
     // A hash: member → head (`form.rs`): version, lease token, place, and what was written last.
     ("HEADS", "heads"),
     // A hash: member → the JSON of what changes in a record, as Rust wrote it last.
@@ -59,6 +60,8 @@ const NAMES: [(&str, &str); 21] = [
     // A hash: agent → its JSON; a sorted set: until when each is believed to be alive.
     ("AGENTS", AGENTS),
     ("AGENTS_UNTIL", AGENTS_UNTIL),
+    // A hash: name of a document → its version, a line break, and its content.
+    ("DOCUMENTS", DOCUMENTS),
 ];
 
 /// The names of one swarm.
@@ -111,6 +114,10 @@ impl Keys {
 
     pub(super) fn agents_until(&self) -> String {
         self.key(AGENTS_UNTIL)
+    }
+
+    pub(super) fn documents(&self) -> String {
+        self.key(DOCUMENTS)
     }
 
     /// A string: the version of this layout.

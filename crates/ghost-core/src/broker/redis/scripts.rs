@@ -44,4 +44,5 @@ scripts! {
     PURGE = ALWAYS "purge.lua";
     ANNOUNCE = ALWAYS "announce.lua";
     AGENTS = ALWAYS "agents.lua";
+    DOCUMENT = WHERE_THERE_IS_ROOM "document.lua";
 }

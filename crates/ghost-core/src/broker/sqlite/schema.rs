@@ -53,6 +53,11 @@ const TABLES: &str = "
     INSERT INTO store VALUES (0, 0, 0);
 ";
 
+/// Came later. A store without it gets it, and a program that knows nothing of it does no harm.
+const DOCUMENTS: &str = "
+    CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, version INTEGER NOT NULL, content BLOB NOT NULL);
+";
+
 /// Opens the store at `path`, or one in memory, and lays it out where it is new.
 pub(super) fn connect(path: Option<&Path>, options: &Options) -> Result<Connection, Error> {
     let name = path.map_or("the store in memory".to_owned(), |path| path.display().to_string());
@@ -98,6 +103,7 @@ fn lay_out(connection: &Connection, options: &Options) -> Result<(), Error> {
     } else {
         check(connection)
     };
+    let laid_out = laid_out.and_then(|()| Ok(connection.execute_batch(DOCUMENTS)?));
     connection.execute_batch("COMMIT")?;
     laid_out
 }

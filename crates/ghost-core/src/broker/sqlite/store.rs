@@ -14,7 +14,7 @@ use super::Options;
 use super::leases::Turns;
 use super::row::{Row, Text, batch_text, before, integer, milliseconds};
 use super::thread::{Reply, Write};
-use crate::broker::{Clock, Commit, Error, News, Outcome};
+use crate::broker::{Clock, Commit, Document, Error, News, Outcome};
 use crate::id::{AgentId, TaskKey};
 use crate::lifecycle::{Effect, Stage, Timestamp};
 use crate::stats::{self, Count};
@@ -357,6 +357,32 @@ impl Store {
     pub(super) fn withdraw(&mut self, id: &AgentId) -> Result<(), Error> {
         self.connection.prepare_cached("DELETE FROM agents WHERE agent_id = ?1")?.execute([id.as_str()])?;
         Ok(())
+    }
+
+    pub(super) fn document(&self, name: &str) -> Result<Option<Document>, Error> {
+        let document = self
+            .connection
+            .prepare_cached("SELECT version, content FROM documents WHERE name = ?1")?
+            .query_row([name], |row| {
+                let version = u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0);
+                Ok(Document { version, content: row.get(1)? })
+            })
+            .optional()?;
+        Ok(document)
+    }
+
+    pub(super) fn put_document(&mut self, name: &str, document: &Document) -> Result<bool, Error> {
+        let held = self.document(name)?;
+        if held.as_ref() == Some(document) {
+            return Ok(true);
+        }
+        if held.map_or(0, |held| held.version) + 1 != document.version {
+            return Ok(false);
+        }
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO documents VALUES (?1, ?2, ?3)")?
+            .execute(params![name, integer(document.version), document.content])?;
+        Ok(true)
     }
 
     /// One record as it is stored.

@@ -151,6 +151,23 @@ fn a_store_of_another_version_is_refused_by_name() {
     assert!(matches!(&refused, Error::Damaged(why) if why.contains("version 99")), "{refused}");
 }
 
+#[tokio::test]
+async fn a_store_of_before_there_were_documents_keeps_its_tasks_and_takes_documents() {
+    let (_directory, path) = in_a_directory();
+    let broker = open(&path).expect("a new store");
+    let record = record("a", &broker);
+    broker.submit(vec![record.clone()]).await.expect("it is accepted");
+    drop(broker);
+    let old = rusqlite::Connection::open(&path).expect("the store");
+    old.execute_batch("DROP TABLE documents").expect("as it was before");
+    drop(old);
+    let broker = open(&path).expect("it is of this version still");
+    let document = Document { version: 1, content: b"x".to_vec() };
+    assert_eq!(broker.put_document("d", &document).await, Ok(true));
+    assert_eq!(broker.document("d").await, Ok(Some(document)));
+    assert_eq!(broker.get(&record.key).await, Ok(Some(record)));
+}
+
 #[test]
 fn a_directory_that_is_not_there_is_named() {
     let refused = open(Path::new("/nowhere/ghost.db")).expect_err("there is no such directory");

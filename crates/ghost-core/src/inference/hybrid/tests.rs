@@ -37,6 +37,7 @@ fn job(route: Route) -> Job {
         request: TaskRequest::parse(request.to_string().as_bytes()).expect("a valid request"),
         kind: Some(Kind::JsonField),
         decision: Decision { route, reason: "a test".to_owned() },
+        arm: None,
         critique: Vec::new(),
         previous: None,
         timeout: Duration::from_secs(300),

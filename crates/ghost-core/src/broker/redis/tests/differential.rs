@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::broker::sqlite::{Options, SqliteBroker};
 use crate::broker::{AdvanceError, advance};
+use crate::feedback::{Feedback, Rating};
 use crate::lifecycle::{
     Answer, DEFAULT_CAPABILITY, DELIVERIES_EXHAUSTED, Evaluation, Failure, Judgement, Lease, Next, State,
     Then,
@@ -32,6 +33,7 @@ enum Act {
     Cancel(usize),
     Retry(usize),
     Charge(usize),
+    Rate(usize, u8),
     Reap,
     Purge(Option<u64>, Option<u64>),
     Pass(u64),
@@ -89,6 +91,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => any::<usize>().prop_map(Act::Cancel),
         1 => any::<usize>().prop_map(Act::Retry),
         1 => any::<usize>().prop_map(Act::Charge),
+        2 => (any::<usize>(), 0_u8..=4).prop_map(|(which, quarters)| Act::Rate(which, quarters)),
         2 => Just(Act::Reap),
         1 => (prop::option::of(0_u64..20_000), prop::option::of(0_u64..6))
             .prop_map(|(keep, at_most)| Act::Purge(keep, at_most)),
@@ -141,6 +144,10 @@ impl Both {
             }
             Act::Cancel(which) => self.one_known(which, |_| Event::Cancel).await?,
             Act::Charge(which) => self.one_known(which, |_| Event::Charge(vec![contract::attempt()])).await?,
+            Act::Rate(which, quarters) => {
+                let rating = Rating::new(f64::from(quarters) / 4.0).expect("a rating");
+                self.one_known(which, |_| Event::Rate(Feedback::of(rating))).await?;
+            }
             Act::Retry(which) => {
                 self.one_known(which, |record| Event::Retry(record.verdict.clone(), record.decision.clone()))
                     .await?;
