@@ -97,7 +97,7 @@ pub async fn replay(rows: &[Row], say: &mut (dyn FnMut(String) + Send)) -> Resul
     ));
     let before = routes(&swarm, "before", probes).await;
 
-    let version = registry::train(&line, None, SEED).await?;
+    let version = registry::train(&line, None).await?;
     say(format!(
         "retrained  {} on {} rows; on those held back: {}",
         version.id,

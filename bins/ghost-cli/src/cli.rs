@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cancel, completions, dlq, doctor, experiment, explain, feedback, gc, learning, models, ps, retry,
-    run, submit, up, watch,
+    bench, cancel, completions, dlq, doctor, experiment, explain, feedback, gc, models, ps, retry, run,
+    submit, taskmaster, up, watch,
 };
 use crate::output::Format;
 
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Experiment(experiment::Command),
     /// Learn from what came of tasks who answers what
     #[command(subcommand)]
-    Taskmaster(learning::Command),
+    Taskmaster(taskmaster::Command),
     /// Show which models there are, bring more, check and measure them
     #[command(subcommand)]
     Models(models::Command),

@@ -14,7 +14,6 @@ pub(crate) mod experiment;
 pub(crate) mod explain;
 pub(crate) mod feedback;
 pub(crate) mod gc;
-pub(crate) mod learning;
 pub(crate) mod models;
 pub(crate) mod ps;
 pub(crate) mod queue;
@@ -22,6 +21,7 @@ pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod submit;
+pub(crate) mod taskmaster;
 pub(crate) mod up;
 pub(crate) mod watch;
 
@@ -43,7 +43,7 @@ pub(crate) fn perform(global: &Global, command: Command) -> anyhow::Result<Exit>
         Command::Queue => wait(queue::perform(&context()?)),
         Command::Dlq(command) => wait(dlq::perform(&context()?, command)),
         Command::Experiment(command) => wait(experiment::perform(&context()?, command)),
-        Command::Taskmaster(command) => wait(learning::perform(&context()?, command)),
+        Command::Taskmaster(command) => wait(taskmaster::perform(&context()?, command)),
         Command::Models(command) => wait(models::perform(&context()?, &command)),
         Command::Bench(command) => wait(bench::perform(&context()?, command)),
         Command::Gc(args) => wait(gc::perform(&context()?, args)),

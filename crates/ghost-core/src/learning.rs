@@ -8,11 +8,11 @@
 //! fits a model.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use self::comparison::{Gain, Scored};
 use self::outcomes::Row;
 use crate::taskmaster::model::Model;
+pub use crate::taskmaster::rows::group;
 
 pub mod comparison;
 pub mod outcomes;
@@ -62,7 +62,7 @@ pub struct TooFew(usize);
 ///
 /// # Errors
 /// [`TooFew`].
-pub fn retrain(live: &Model, rows: &[Row], seed: u64) -> Result<Candidate, TooFew> {
+pub fn retrain(live: &Model, rows: &[Row]) -> Result<Candidate, TooFew> {
     let labelled: Vec<&Row> = rows.iter().filter(|row| row.weak.is_some()).collect();
     if labelled.len() < FEWEST {
         return Err(TooFew(labelled.len()));
@@ -71,7 +71,7 @@ pub fn retrain(live: &Model, rows: &[Row], seed: u64) -> Result<Candidate, TooFe
     // By the prompt, so that the same question is never on both sides.
     let (held_back, fitted): (Vec<&Row>, Vec<&Row>) =
         latest.iter().partition(|row| group(&row.prompt).is_multiple_of(HELD_BACK));
-    let model = trainer::train(live, &fitted, seed);
+    let model = trainer::train(live, &fitted);
     let scored = held_back.iter().filter_map(|row| {
         Some(Scored {
             live: trainer::score(live, &row.prompt),
@@ -85,13 +85,4 @@ pub fn retrain(live: &Model, rows: &[Row], seed: u64) -> Result<Candidate, TooFe
     let evidence = Evidence { held_back: scored.collect(), fitted: groups };
     let gain = comparison::gain(&evidence.held_back);
     Ok(Candidate { model, rows: fitted.len(), evidence, gain })
-}
-
-/// The same question with other spacing, case or punctuation is the same group.
-pub fn group(prompt: &str) -> u32 {
-    let letters: Vec<u8> =
-        prompt.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase()).collect();
-    // A prompt without Latin letters is a group by itself.
-    let digest = Sha256::digest(if letters.is_empty() { prompt.as_bytes() } else { &letters });
-    u32::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }

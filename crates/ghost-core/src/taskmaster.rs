@@ -9,15 +9,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::{Kind, TaskRequest};
 
+pub mod calibration;
 pub mod capability;
+pub mod drafts;
 pub mod features;
+pub mod kinds;
+pub mod measures;
 pub mod model;
+pub mod need;
+pub mod quality;
 pub mod route;
+pub mod rows;
 pub mod signs;
+pub mod train;
 
+use drafts::Answer;
 use features::Features;
-use model::{BEYOND, COMPLEXITY, Model, OUTPUTS};
-use signs::Sign;
+use model::Model;
 
 /// How hard a task is, in the seed's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,7 +113,7 @@ impl Default for Thresholds {
 }
 
 /// The classifier: a trained model and two thresholds.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TaskMaster {
     model: Arc<Model>,
     thresholds: Thresholds,
@@ -136,10 +144,9 @@ impl TaskMaster {
     /// What it thinks of a task.
     pub fn classify(&self, request: &TaskRequest) -> Verdict {
         let features = Features::of(request);
-        let outputs = self.model.outputs(&features);
-        let log_odds = f64::from(outputs[COMPLEXITY]);
+        let log_odds = f64::from(self.model.need.log_odds(&features));
         let score = sigmoid(log_odds);
-        let kind = self.kind(&features, &outputs);
+        let kind = self.model.kinds.shown(&features);
         Verdict {
             complexity: self.thresholds.complexity(score),
             score,
@@ -149,14 +156,16 @@ impl TaskMaster {
         }
     }
 
-    fn kind(&self, features: &Features, outputs: &[f32; OUTPUTS]) -> Option<Kind> {
-        let (kind, probability) = likeliest_kind(features, outputs);
-        (probability >= self.model.kind_threshold).then_some(kind)
+    /// The probability, once drafts are seen, that the first of them would not do.
+    pub fn need_after(&self, request: &TaskRequest, drafts: &[Option<Answer>]) -> f64 {
+        let features = Features::of(request);
+        let views = drafts::views(&request.description, drafts, self.model.need.gain(&features));
+        sigmoid(f64::from(self.model.drafts.log_odds(&features, &views)))
     }
 
     /// The probability that a model trained on other prompts would put this one into the same band.
     fn confidence(&self, log_odds: f64) -> f64 {
-        let doubt = f64::from(self.model.doubt).max(f64::EPSILON);
+        let doubt = f64::from(self.model.need.doubt).max(f64::EPSILON);
         // A logistic curve stands in for the normal one; 1.7 brings their widths together.
         let below = |threshold: f64| sigmoid(1.7 * ((threshold / (1.0 - threshold)).ln() - log_odds) / doubt);
         let Thresholds { simple, complex } = self.thresholds;
@@ -167,39 +176,22 @@ impl TaskMaster {
         }
     }
 
-    /// The three strongest: the kind, then the signs that speak most for the score's side.
+    /// The three strongest: the kind, then what speaks most for the score's side.
     fn reasons(&self, features: &Features, score: f64, kind: Option<Kind>) -> Vec<String> {
         let side = if score < 0.5 { -1.0 } else { 1.0 };
-        let mut signs: Vec<(f32, Sign)> = features
-            .signs
-            .iter()
-            .map(|sign| (side * self.model.share(*sign, COMPLEXITY), *sign))
-            .filter(|(share, _)| *share > 0.0)
-            .collect();
-        signs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let found = self.model.need.reasons(features, side);
         let kind = kind.map(|kind| words(kind).to_owned());
-        kind.into_iter().chain(signs.into_iter().map(|(_, sign)| sign.words().to_owned())).take(3).collect()
+        kind.into_iter().chain(found.into_iter().map(|(_, words)| words.to_owned())).take(3).collect()
     }
 }
 
-/// The likeliest kind and its probability among all kinds and none; zero where the prompt lacks the document that
-/// such a task is about, however much its words sound like one.
-pub fn likeliest_kind(features: &Features, outputs: &[f32; OUTPUTS]) -> (Kind, f32) {
-    let kinds = &outputs[1..];
-    let most = kinds.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = kinds.iter().map(|output| (output - most).exp()).sum();
-    let best = (1..BEYOND).max_by(|a, b| outputs[*a].total_cmp(&outputs[*b])).expect("there are six kinds");
-    let kind = Kind::ALL[best - 1];
-    let shows = |sign| features.signs.contains(&sign);
-    let possible = match kind {
-        Kind::JsonField => shows(Sign::Json),
-        Kind::EmailParse => shows(Sign::EmailHeaders) || shows(Sign::EmailAddress),
-        Kind::Classify | Kind::KeyValue | Kind::ExtractValue | Kind::StatusUpdate => true,
-    };
-    (kind, if possible { (outputs[best] - most).exp() / total } else { 0.0 })
+impl std::fmt::Debug for TaskMaster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskMaster").field("thresholds", &self.thresholds).finish_non_exhaustive()
+    }
 }
 
-fn sigmoid(log_odds: f64) -> f64 {
+pub(crate) fn sigmoid(log_odds: f64) -> f64 {
     1.0 / (1.0 + (-log_odds).exp())
 }
 

@@ -9,6 +9,7 @@ mod models;
 mod remote;
 mod run;
 mod support;
+mod taskmaster;
 mod up;
 
 use ghost_tests::gated_claude as claude;

@@ -1,11 +1,11 @@
-//! Fits linear models: AdaGrad over sparse features, and Platt's calibration on rows held back.
+//! Fits linear models by AdaGrad over sparse features.
 
 use std::borrow::Cow;
 
 use ghost_core::taskmaster::features::Features;
-use ghost_core::taskmaster::model::{ROWS, rows};
+use ghost_core::taskmaster::kinds::{ROWS, rows};
 
-use crate::data::Row;
+use crate::data::KindRow;
 
 /// A linear model with `N` outputs.
 #[derive(Clone)]
@@ -35,20 +35,13 @@ impl<const N: usize> Linear<N> {
         }
         outputs
     }
-
-    /// Replaces every output `o` by `slope * o + offset`.
-    pub(crate) fn stretch(&mut self, slope: f32, offset: f32) {
-        self.weights.iter_mut().flatten().for_each(|weight| *weight *= slope);
-        self.bias.iter_mut().for_each(|bias| *bias = *bias * slope + offset);
-    }
 }
 
 /// Fits a model to `examples` in an order that the seed shuffles. `gradient` is the loss's, by output.
-pub(crate) fn fit<T, const N: usize>(
+pub(crate) fn fit<const N: usize>(
     recipe: &Recipe,
-    examples: &[(&Row, T)],
-    weight: impl Fn(&Row) -> f32,
-    gradient: impl Fn(&T, &[f32; N]) -> [f32; N],
+    examples: &[&KindRow],
+    gradient: impl Fn(usize, &[f32; N]) -> [f32; N],
 ) -> Linear<N> {
     let mut model = Linear { bias: [0.0; N], weights: vec![[0.0; N]; ROWS] };
     let mut squares = Linear { bias: [recipe.caution; N], weights: vec![[recipe.caution; N]; ROWS] };
@@ -58,10 +51,10 @@ pub(crate) fn fit<T, const N: usize>(
         random.shuffle(&mut order);
         let rate = recipe.rate * (1.0 - epoch as f32 / recipe.epochs as f32);
         for &i in &order {
-            let (row, target) = &examples[i];
+            let row = examples[i];
             let features = blanked(&row.features, recipe.blank, &mut random);
             let outputs = model.outputs(&features);
-            let push = gradient(target, &outputs).map(|g| g * weight(row));
+            let push = gradient(row.class, &outputs).map(|g| g * row.weight);
             if push.iter().all(|g| g.abs() < 1e-4) {
                 continue;
             }
@@ -99,36 +92,4 @@ pub(crate) fn softmax<const N: usize>(outputs: &[f32; N]) -> [f32; N] {
     let powers = outputs.map(|output| (output - most).exp());
     let total: f32 = powers.iter().sum();
     powers.map(|power| power / total)
-}
-
-pub(crate) fn sigmoid(log_odds: f32) -> f32 {
-    1.0 / (1.0 + (-log_odds).exp())
-}
-
-/// The slope and offset that turn a model's outputs into calibrated log-odds on `rows` (Newton's method).
-pub(crate) fn platt(model: &Linear<1>, rows: &[&Row]) -> (f32, f32) {
-    let points: Vec<(f64, f64, f64)> = rows
-        .iter()
-        .map(|row| {
-            let output = f64::from(model.outputs(&row.features)[0]);
-            (output, f64::from(row.hard.expect("labelled rows")), f64::from(row.hard_weight))
-        })
-        .collect();
-    let (mut slope, mut offset) = (1.0_f64, 0.0_f64);
-    for _ in 0..50 {
-        let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (0.0, 0.0, 1e-6, 0.0, 1e-6);
-        for (x, y, w) in &points {
-            let p = 1.0 / (1.0 + (-(slope * x + offset)).exp());
-            let (residual, curve) = (w * (p - y), w * p * (1.0 - p));
-            ga += residual * x;
-            gb += residual;
-            haa += curve * x * x;
-            hab += curve * x;
-            hbb += curve;
-        }
-        let determinant = haa * hbb - hab * hab;
-        slope -= (hbb * ga - hab * gb) / determinant;
-        offset -= (haa * gb - hab * ga) / determinant;
-    }
-    (slope as f32, offset as f32)
 }

@@ -1,12 +1,12 @@
 //! Says how good a model is, with intervals: 95 %, by resampling the prompts.
 
 use ghost_core::task::Kind;
-use ghost_core::taskmaster::likeliest_kind;
-use ghost_core::taskmaster::model::{COMPLEXITY, Model};
-use ghost_core::taskmaster::signs::Sign;
+use ghost_core::taskmaster::drafts::{self, Drafted};
+use ghost_core::taskmaster::kinds::{BEYOND, Kinds};
+use ghost_core::taskmaster::quality::{Quality, Scored};
+use ghost_core::taskmaster::train::{self, Example};
 
-use crate::data::{Row, Split};
-use crate::learn::sigmoid;
+use crate::data::{KindRow, Labelled, Split};
 
 const SAMPLES: usize = 1000;
 fn class_of(kind: Kind) -> usize {
@@ -14,17 +14,13 @@ fn class_of(kind: Kind) -> usize {
 }
 
 /// Precision and recall of each kind on the test rows, and false kinds among the rest.
-pub(crate) fn kinds(model: &Model, rows: &[Row], seed: u64) {
-    let named = |row: &Row| {
-        let (kind, probability) = likeliest_kind(&row.features, &model.outputs(&row.features));
-        (probability >= model.kind_threshold).then(|| class_of(kind))
-    };
-    let tested: Vec<(&Row, usize, Option<usize>)> = rows
+pub(crate) fn kinds(kinds: &Kinds, rows: &[KindRow], seed: u64) {
+    let tested: Vec<(&KindRow, usize, Option<usize>)> = rows
         .iter()
         .filter(|row| row.split == Split::Test)
-        .filter_map(|row| Some((row, row.class?, named(row))))
+        .map(|row| (row, row.class, kinds.shown(&row.features).map(class_of)))
         .collect();
-    let beyond = Kind::ALL.len();
+    let beyond = BEYOND;
     println!("\nkind            rows  recall                precision");
     for (class, kind) in Kind::ALL.iter().enumerate() {
         let recall: Vec<bool> = tested.iter().filter(|t| t.1 == class).map(|t| t.2 == Some(class)).collect();
@@ -52,11 +48,11 @@ pub(crate) fn kinds(model: &Model, rows: &[Row], seed: u64) {
     for threshold in [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99] {
         let at = |beyond: bool| {
             let of = rows.iter().filter(|row| row.split == Split::Test && row.set == "kinds");
-            let of = of.filter(|row| (row.class == Some(Kind::ALL.len())) == beyond);
+            let of = of.filter(|row| (row.class == BEYOND) == beyond);
             let hits: Vec<bool> = of
                 .map(|row| {
-                    let (kind, probability) = likeliest_kind(&row.features, &model.outputs(&row.features));
-                    probability >= threshold && (beyond || row.class == Some(class_of(kind)))
+                    let (kind, probability) = kinds.likeliest(&row.features);
+                    probability >= threshold && (beyond || row.class == class_of(kind))
                 })
                 .collect();
             hits.iter().filter(|hit| **hit).count() as f32 / hits.len().max(1) as f32
@@ -65,91 +61,96 @@ pub(crate) fn kinds(model: &Model, rows: &[Row], seed: u64) {
     }
 }
 
-/// Calibration and order of the complexity head on the test rows.
-pub(crate) fn complexity(model: &Model, rows: &[Row]) {
-    println!(
-        "\ncomplexity          rows  mean label  mean score  AUC    calibration error  below .3  above .7"
-    );
-    for set in
-        ["everyday", "kinds", "mmlu", "gsm8k", "phi-claude-crux", "phi-claude-math-l5", "phi-claude-gsm"]
-    {
-        let points: Vec<(f32, f32)> = rows
-            .iter()
-            .filter(|row| row.split == Split::Test && row.set == set)
-            .filter_map(|row| Some((sigmoid(model.outputs(&row.features)[COMPLEXITY]), row.hard?)))
-            .collect();
-        if points.is_empty() {
-            continue;
-        }
-        let count = points.len() as f32;
-        let mean = |of: fn(&(f32, f32)) -> f32| points.iter().map(of).sum::<f32>() / count;
-        println!(
-            "{set:18} {:5}  {:10.3}  {:10.3}  {:.3}  {:17.3}  {:8.3}  {:8.3}",
-            points.len(),
-            mean(|p| p.1),
-            mean(|p| p.0),
-            auc(&points),
-            calibration_error(&points),
-            points.iter().filter(|p| p.0 < 0.3).count() as f32 / count,
-            points.iter().filter(|p| p.0 > 0.7).count() as f32 / count,
-        );
-    }
-    println!("models of other prompts differ by {:.2} in the log-odds", model.doubt);
-}
+const SETS: [&str; 6] =
+    ["everyday", "mmlu", "gsm8k", "phi-claude-crux", "phi-claude-math-l5", "phi-claude-gsm"];
+const FOLDS: u32 = 5;
 
-/// The signs that speak loudest, as a check by eye.
-pub(crate) fn signs(model: &Model) {
-    let all = Sign::all();
-    let mut shares: Vec<(f32, &str)> =
-        all.map(|sign| (model.share(sign, COMPLEXITY), sign.words())).collect();
-    shares.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let line = |shares: &[(f32, &str)]| {
-        shares.iter().map(|(share, words)| format!("{words} {share:+.2}")).collect::<Vec<_>>().join(", ")
-    };
-    println!("\nspeaks for simple: {}", line(&shares[..12]));
-    shares.reverse();
-    println!("speaks for complex: {}", line(&shares[..16]));
-}
-
-/// The share of the quality gap that is recovered, averaged over all shares of calls to the strong model.
-pub(crate) fn apgr(set: &str, scored: &[(f32, f32, f32)], seed: u64) {
-    let (low, high) = interval(scored, seed, recovered);
-    println!(
-        "APGR {set:18} {:5} prompts, five folds: {:.3} [{low:.3}, {high:.3}]",
-        scored.len(),
-        recovered(scored)
-    );
-}
-
-fn recovered(scored: &[(f32, f32, f32)]) -> f32 {
-    let mut order: Vec<&(f32, f32, f32)> = scored.iter().collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let gains: Vec<f32> = order.iter().map(|(_, weak, strong)| strong - weak).collect();
-    let gap: f32 = gains.iter().sum();
-    let at = |tenth: usize| gains[..gains.len() * tenth / 10].iter().sum::<f32>() / gap;
-    (1..=10).map(|tenth| (at(tenth - 1) + at(tenth)) / 20.0).sum()
-}
-
-fn auc(points: &[(f32, f32)]) -> f32 {
-    let (mut won, mut pairs) = (0.0, 0.0);
-    for hard in points.iter().filter(|p| p.1 >= 0.5) {
-        for easy in points.iter().filter(|p| p.1 < 0.5) {
-            pairs += 1.0;
-            won += if hard.0 > easy.0 { 1.0 } else { 0.0 };
+/// How well the prompt alone orders the prompts of each set, by models of the other folds.
+pub(crate) fn need(labelled: &[Labelled], seed: u64) {
+    let mut scores = vec![0.0; labelled.len()];
+    for fold in 0..FOLDS {
+        let fitted: Vec<Example> =
+            labelled.iter().map(|row| &row.example).filter(|e| e.group % FOLDS != fold).cloned().collect();
+        let model = train::train(&fitted, None);
+        for (row, score) in
+            labelled.iter().zip(&mut scores).filter(|(row, _)| row.example.group % FOLDS == fold)
+        {
+            *score = sigmoid(model.log_odds(&row.example.features));
         }
     }
-    won / pairs
+    println!("\nthe prompt alone, five folds");
+    for set in SETS {
+        let of_set = labelled.iter().zip(&scores).filter(|(row, _)| row.set == set);
+        print(set, &of_set.map(|(row, score)| scored(&row.example, *score)).collect::<Vec<_>>(), seed);
+    }
 }
 
-/// The mean distance between score and truth over ten equal groups of neighbouring scores.
-fn calibration_error(points: &[(f32, f32)]) -> f32 {
-    let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let group = sorted.len().div_ceil(10);
-    let distance = |group: &[(f32, f32)]| {
-        (group.iter().map(|p| p.0).sum::<f32>() - group.iter().map(|p| p.1).sum::<f32>()).abs()
+/// The same once there are drafts: all, and the first with the last two.
+pub(crate) fn drafts(labelled: &[Labelled], gains: &[f32], drafted: &[Drafted], seed: u64) {
+    println!("\nwith drafts, five folds");
+    let rules: Vec<drafts::Rule> = (0..FOLDS)
+        .map(|fold| {
+            let fitted = drafted.iter().filter(|row| row.group % FOLDS != fold);
+            drafts::train(&fitted.cloned().collect::<Vec<_>>())
+        })
+        .collect();
+    for set in SETS {
+        let of_set: Vec<_> =
+            labelled.iter().zip(gains).filter(|(row, _)| row.set == set && row.drafts.len() > 1).collect();
+        for most in [usize::MAX, 3] {
+            let measured = of_set.iter().map(|(row, gain)| {
+                let last = row.drafts.len().saturating_sub(most.saturating_sub(1)).max(1);
+                let chosen: Vec<_> = row.drafts[..1].iter().chain(&row.drafts[last..]).cloned().collect();
+                let seen = Drafted::new(&row.example, &row.prompt, &chosen, **gain);
+                let rule = &rules[(row.example.group % FOLDS) as usize];
+                scored(&row.example, sigmoid(rule.log_odds(&seen.features, &seen.views)))
+            });
+            print(
+                &format!("{set} {}", if most == 3 { "3" } else { "all" }),
+                &measured.collect::<Vec<_>>(),
+                seed,
+            );
+        }
+    }
+}
+
+fn sigmoid(log_odds: f32) -> f64 {
+    1.0 / (1.0 + f64::from(-log_odds).exp())
+}
+
+fn scored(example: &Example, score: f64) -> (u32, Scored) {
+    let Example { weak, strong, group, .. } = example;
+    (group % FOLDS, Scored { score, weak: f64::from(*weak), strong: f64::from(*strong) })
+}
+
+/// Each fold has its own model, whose scores are true by themselves; what orders prompts across folds is their place
+/// among those of their fold.
+fn print(set: &str, scored: &[(u32, Scored)], seed: u64) {
+    let all: Vec<Scored> = scored.iter().map(|(_, scored)| *scored).collect();
+    let placed = (0..FOLDS).flat_map(|fold| {
+        let mut of_fold: Vec<Scored> =
+            scored.iter().filter(|(found, _)| *found == fold).map(|(_, scored)| *scored).collect();
+        of_fold.sort_by(|a, b| a.score.total_cmp(&b.score));
+        let count = of_fold.len() as f64;
+        of_fold.into_iter().enumerate().map(move |(place, s)| Scored { score: place as f64 / count, ..s })
+    });
+    let (Some(order), Some(truth)) =
+        (Quality::of(&placed.collect::<Vec<_>>(), seed), Quality::of(&all, seed))
+    else {
+        return;
     };
-    sorted.chunks(group).map(distance).sum::<f32>() / sorted.len() as f32
+    let Quality { apgr, cpt50, cpt80, calls_for_95, .. } = order;
+    println!(
+        "{set:22} {:5}  APGR {:.3} [{:.3}, {:.3}]  CPT50 {:4.1}  CPT80 {:4.1}  calls for 95 % {:4.1}  calibration error {:.3}",
+        all.len(),
+        apgr.value,
+        apgr.low,
+        apgr.high,
+        cpt50.value,
+        cpt80.value,
+        calls_for_95.value,
+        truth.calibration_error.value
+    );
 }
 
 fn share(hits: &[bool], seed: u64) -> String {

@@ -162,7 +162,7 @@ impl Registry {
 ///
 /// # Errors
 /// [`Error`], as where there is too little to learn from.
-pub async fn train(broker: &dyn Broker, rows: Option<Vec<Row>>, seed: u64) -> Result<Version, Error> {
+pub async fn train(broker: &dyn Broker, rows: Option<Vec<Row>>) -> Result<Version, Error> {
     let registry = patiently(|| Registry::of(broker)).await?;
     let base = registry.live.clone();
     let live = load(broker, &base).await?;
@@ -172,7 +172,7 @@ pub async fn train(broker: &dyn Broker, rows: Option<Vec<Row>>, seed: u64) -> Re
     };
     // Seconds of work for many rows: on a thread where it holds up nobody.
     let trained = tokio::task::spawn_blocking(move || {
-        let candidate = retrain(&live, &rows, seed)?;
+        let candidate = retrain(&live, &rows)?;
         let bytes = candidate.model.to_bytes();
         Ok::<_, TooFew>((bytes != live.to_bytes()).then_some((candidate, bytes)))
     });

@@ -4,6 +4,7 @@
 //! Unicode is welcome. Words inside a document that the prompt carries (JSON, quotes) are kept apart from the words
 //! that instruct. What a feature is worth, [`model`](super::model) knows.
 
+use super::measures::Measures;
 use super::signs::{self, Sign};
 use crate::task::TaskRequest;
 
@@ -44,6 +45,8 @@ pub struct Features {
     /// Buckets of signs that appear together, by sort of document: "asks to change" means little, "asks to change,
     /// names a key, in JSON" means a lot.
     pub pairs: Vec<u16>,
+    /// How it is built, and its words as a set.
+    pub measures: Measures,
 }
 
 impl Features {
@@ -314,6 +317,7 @@ impl Reader {
         self.features.document = self.document(bytes);
         self.hash_words();
         self.pair_signs();
+        self.features.measures = Measures::of(text, bytes);
         self.features
     }
 

@@ -1,75 +1,53 @@
-//! What TaskMaster has learned: a weight for each feature, in two heads over the same features.
+//! The file that TaskMaster's learned parts come in: versioned, with a checksum at its end.
 //!
-//! The first head says how likely a Phi-3-mini class model's answer would not do; the second which kind of simple
-//! task the prompt shows, or none. Both are linear, so a verdict is a sum and can be taken apart ([`Model::share`]).
-//! The file is small, versioned and ends with a checksum; `examples/train_taskmaster` writes it, and
-//! `models/taskmaster-v1.md` says from what.
+//! Which kind of simple task a prompt shows ([`kinds`](super::kinds)), how much it needs the strong model
+//! ([`need`](super::need)), and what drafts say about that ([`drafts`](super::drafts)). `models/taskmaster-v2.md` says
+//! what the shipped one learned from.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::features::{BUCKETS, DOCUMENTS, Features, SIZES};
-use super::signs::Sign;
-use crate::task::Kind;
+use super::drafts::Rule;
+use super::kinds::Kinds;
+use super::need::Need;
 
 /// The model that ships.
-pub const EMBEDDED: &[u8] = include_bytes!("../../../../models/taskmaster-v1.bin");
+pub const EMBEDDED: &[u8] = include_bytes!("../../../../models/taskmaster-v2.bin");
 
-/// The outputs: complexity, the kinds in the order of [`Kind::ALL`], and "none of them".
-pub const OUTPUTS: usize = 2 + Kind::ALL.len();
-/// The output for complexity.
-pub const COMPLEXITY: usize = 0;
-/// The output for "none of the kinds".
-pub const BEYOND: usize = OUTPUTS - 1;
-/// How many weights each output has: signs, sizes (for all prompts, then by sort of document), buckets.
-pub const ROWS: usize = HASHED + BUCKETS;
-const HASHED: usize = Sign::COUNT + SIZES * (1 + DOCUMENTS);
-
-const MAGIC: &[u8; 8] = b"GHOSTTM\x01";
+const MAGIC: &[u8; 8] = b"GHOSTTM\x02";
 const CHECKSUM: usize = 32;
-const FLOATS: usize = 2 + 2 * OUTPUTS;
-const SIZE: usize = MAGIC.len() + 8 + 4 * FLOATS + 2 * ROWS * OUTPUTS + CHECKSUM;
+/// The most bytes of a model's file.
+pub const MAX_BYTES: usize = 4 << 20;
 
-/// A trained model.
-#[derive(Debug, Clone, PartialEq)]
+/// All that TaskMaster has learned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
-    /// A kind is only named from this probability on.
-    pub kind_threshold: f32,
-    /// By how much two models of half the data each differ in their log-odds of complexity (one standard deviation).
-    pub doubt: f32,
-    /// What each output starts from.
-    pub bias: [f32; OUTPUTS],
-    /// What one unit of each output's weights is worth.
-    pub scale: [f32; OUTPUTS],
-    /// The weights, `ROWS` times one for each output.
-    pub weights: Vec<[i16; OUTPUTS]>,
+    /// Which kind of simple task a prompt shows.
+    pub kinds: Kinds,
+    /// How much it needs the strong model.
+    pub need: Need,
+    /// What drafts say about that.
+    pub drafts: Rule,
 }
 
 /// Why a file is not a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not one of ours, or of another version.
-    #[error("not a TaskMaster model of version 1")]
+    #[error("not a TaskMaster model of version 2")]
     Foreign,
-    /// Made for other features than this program sees.
-    #[error("made for {found:?} signs and buckets, this program has {expected:?}; train it again")]
-    OtherFeatures {
-        /// What the file says.
-        found: (u32, u32),
-        /// What the program has.
-        expected: (u32, u32),
-    },
-    /// Cut off, or with something behind it.
-    #[error("has {found} bytes instead of {SIZE}; copy it again")]
-    Length {
+    /// Larger than any model.
+    #[error("has {found} bytes, a model at most {MAX_BYTES}")]
+    TooLarge {
         /// How many it has.
         found: usize,
     },
-    /// Something in it changed.
+    /// Cut off, or something in it changed.
     #[error("its checksum does not match; copy it again")]
     Damaged,
-    /// A number that no training writes.
-    #[error("holds a number that is not finite")]
-    NotFinite,
+    /// Made for other features than this program sees.
+    #[error("made for other features than this program sees; train it again")]
+    OtherFeatures,
 }
 
 impl Model {
@@ -78,107 +56,31 @@ impl Model {
     /// # Errors
     /// [`Error`] says what is wrong with the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or(Error::Foreign)?;
-        let mut next = || take(&mut rest).map(u32::from_le_bytes).ok_or(Error::Length { found: bytes.len() });
-        let found = (next()?, next()?);
-        let expected = dimensions();
-        if found != expected {
-            return Err(Error::OtherFeatures { found, expected });
+        if bytes.len() > MAX_BYTES {
+            return Err(Error::TooLarge { found: bytes.len() });
         }
-        if bytes.len() != SIZE {
-            return Err(Error::Length { found: bytes.len() });
+        if !bytes.starts_with(MAGIC) {
+            return Err(Error::Foreign);
         }
-        let (content, checksum) = bytes.split_at(SIZE - CHECKSUM);
+        let content =
+            bytes.len().checked_sub(CHECKSUM).filter(|end| *end >= MAGIC.len()).ok_or(Error::Damaged)?;
+        let (content, checksum) = bytes.split_at(content);
         if Sha256::digest(content)[..] != *checksum {
             return Err(Error::Damaged);
         }
-        let mut floats = [0.0; FLOATS];
-        for float in &mut floats {
-            *float = f32::from_bits(next()?);
-        }
-        if !floats.iter().all(|float| float.is_finite()) {
-            return Err(Error::NotFinite);
-        }
-        let (weights, _) = rest[..rest.len() - CHECKSUM].as_chunks::<{ 2 * OUTPUTS }>();
-        let row = |row: &[u8; 2 * OUTPUTS]| {
-            std::array::from_fn(|output| i16::from_le_bytes([row[2 * output], row[2 * output + 1]]))
-        };
-        Ok(Self {
-            kind_threshold: floats[0],
-            doubt: floats[1],
-            bias: std::array::from_fn(|output| floats[2 + output]),
-            scale: std::array::from_fn(|output| floats[2 + OUTPUTS + output]),
-            weights: weights.iter().map(row).collect(),
-        })
+        let model: Self = postcard::from_bytes(&content[MAGIC.len()..]).map_err(|_| Error::OtherFeatures)?;
+        let sound = model.kinds.is_sound() && model.need.is_sound() && model.drafts.is_sound();
+        sound.then_some(model).ok_or(Error::OtherFeatures)
     }
 
     /// The file of this model.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(SIZE);
-        bytes.extend_from_slice(MAGIC);
-        let (signs, buckets) = dimensions();
-        bytes.extend([signs, buckets].iter().flat_map(|number| number.to_le_bytes()));
-        let floats = [self.kind_threshold, self.doubt].into_iter().chain(self.bias).chain(self.scale);
-        bytes.extend(floats.flat_map(f32::to_le_bytes));
-        bytes.extend(self.weights.iter().flatten().flat_map(|weight| weight.to_le_bytes()));
+        let mut bytes =
+            postcard::to_extend(self, MAGIC.to_vec()).expect("a model has nothing that cannot be written");
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
         bytes
     }
-
-    /// The log-odds of complexity, then the unnormalised log-probabilities of the kinds and of none.
-    pub fn outputs(&self, features: &Features) -> [f32; OUTPUTS] {
-        let mut sums = [0.0; OUTPUTS];
-        rows(features).for_each(|(row, value)| {
-            let weights = &self.weights[row];
-            (0..OUTPUTS).for_each(|output| sums[output] += value * f32::from(weights[output]));
-        });
-        std::array::from_fn(|output| self.bias[output] + self.scale[output] * sums[output])
-    }
-
-    /// How much one sign adds to an output.
-    pub fn share(&self, sign: Sign, output: usize) -> f32 {
-        SIGN_VALUE * self.scale[output] * f32::from(self.weights[sign as usize][output])
-    }
-}
-
-/// What one sign counts.
-const SIGN_VALUE: f32 = 0.5;
-/// What the words of a prompt count together; they are many and each is rare, so they learn more slowly.
-const WORD_VALUE: f32 = 0.5;
-/// What its pairs of signs count together.
-const PAIR_VALUE: f32 = 1.0;
-/// What its letters count together.
-const LETTER_VALUE: f32 = 0.25;
-
-/// The rows of a prompt's features, each with what the feature counts. Words and letters count less the more there
-/// are, so that a long prompt does not shout.
-pub fn rows(features: &Features) -> impl Iterator<Item = (usize, f32)> + '_ {
-    let signs = features.signs.iter().map(|sign| (*sign as usize, SIGN_VALUE));
-    let sizes =
-        |first: usize| features.sizes.iter().enumerate().map(move |(size, value)| (first + size, *value));
-    let of_document = sizes(Sign::COUNT + SIZES * (1 + features.document as usize));
-    signs
-        .chain(sizes(Sign::COUNT))
-        .chain(of_document)
-        .chain(hashed(&features.words, WORD_VALUE))
-        .chain(hashed(&features.letters, LETTER_VALUE))
-        .chain(hashed(&features.pairs, PAIR_VALUE))
-}
-
-fn hashed(buckets: &[u16], together: f32) -> impl Iterator<Item = (usize, f32)> + '_ {
-    let value = together / (buckets.len().max(8) as f32).sqrt();
-    buckets.iter().map(move |bucket| (HASHED + usize::from(*bucket), value))
-}
-
-fn dimensions() -> (u32, u32) {
-    (HASHED as u32, BUCKETS as u32)
-}
-
-fn take(rest: &mut &[u8]) -> Option<[u8; 4]> {
-    let (first, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(*first)
 }
 
 #[cfg(test)]
@@ -193,7 +95,6 @@ mod tests {
     fn the_model_that_ships_reads_and_writes_the_same() {
         let model = Model::from_bytes(EMBEDDED).expect("sound");
         assert_eq!(model.to_bytes(), EMBEDDED);
-        assert!(EMBEDDED.len() <= 1 << 20);
     }
 
     #[test]
@@ -201,21 +102,28 @@ mod tests {
         let whole = EMBEDDED.to_vec();
         assert_eq!(refusal(b""), Error::Foreign);
         assert_eq!(refusal(b"GGUF and so on, for a while"), Error::Foreign);
-        assert_eq!(refusal(&whole[..12]), Error::Length { found: 12 });
-        assert_eq!(refusal(&whole[..SIZE - 1]), Error::Length { found: SIZE - 1 });
-        assert_eq!(refusal(&[&whole[..], b"!"].concat()), Error::Length { found: SIZE + 1 });
-        for place in [20, SIZE / 2, SIZE - 1] {
+        assert_eq!(refusal(&whole[..12]), Error::Damaged);
+        assert_eq!(refusal(&whole[..whole.len() - 1]), Error::Damaged);
+        assert_eq!(refusal(&[&whole[..], b"!"].concat()), Error::Damaged);
+        assert!(matches!(refusal(&vec![0; MAX_BYTES + 1]), Error::TooLarge { .. }));
+        for place in [20, whole.len() / 2, whole.len() - 1] {
             let mut damaged = whole.clone();
             damaged[place] ^= 4;
             assert_eq!(refusal(&damaged), Error::Damaged, "byte {place}");
         }
-        let mut other = whole.clone();
-        other[8] += 1;
-        let refused = refusal(&other);
-        assert!(
-            matches!(refused, Error::OtherFeatures { .. }) && refused.to_string().contains("train it again")
-        );
-        let infinite = Model { doubt: f32::NAN, ..Model::from_bytes(&whole).expect("sound") };
-        assert_eq!(refusal(&infinite.to_bytes()), Error::NotFinite);
+    }
+
+    #[test]
+    fn a_model_with_parts_of_other_sizes_or_without_numbers_is_refused() {
+        let sound = Model::from_bytes(EMBEDDED).expect("sound");
+        let mut other = sound.clone();
+        other.need.words.pop();
+        assert_eq!(refusal(&other.to_bytes()), Error::OtherFeatures);
+        let mut other = sound.clone();
+        other.kinds.weights.pop();
+        assert_eq!(refusal(&other.to_bytes()), Error::OtherFeatures);
+        let mut other = sound;
+        other.need.doubt = f32::NAN;
+        assert_eq!(refusal(&other.to_bytes()), Error::OtherFeatures);
     }
 }

@@ -417,24 +417,42 @@ const LEXICON: &[(Sign, &str)] = &[
     (Sign::SmallTalk, "hello hi hey thanks thank bye morning evening congratulations"),
 ];
 
-const SLOTS: usize = 4096;
+static TABLE: LazyLock<Lexicon<Sign>> = LazyLock::new(|| Lexicon::new(LEXICON));
 
-/// An open-addressed table from a word's hash to its sign: a lookup takes a few nanoseconds, where comparing with
-/// every word of the lexicon would take the whole budget.
-static TABLE: LazyLock<[(u64, Option<Sign>); SLOTS]> = LazyLock::new(|| {
-    let mut table = [(0, None); SLOTS];
-    for (sign, words) in LEXICON {
-        for word in words.split_whitespace() {
-            let hash = word.chars().fold(EMPTY_WORD, extend);
-            let mut slot = hash as usize % SLOTS;
-            while table[slot].1.is_some() {
-                slot = (slot + 1) % SLOTS;
+/// An open-addressed table from a word's hash to what it shows: a lookup takes a few nanoseconds, where comparing with
+/// every word would take the whole budget.
+pub(super) struct Lexicon<T> {
+    slots: Vec<(u64, Option<T>)>,
+}
+
+impl<T: Copy> Lexicon<T> {
+    /// From what is shown, each with the words that show it.
+    pub(super) fn new(entries: &[(T, &str)]) -> Self {
+        let words = entries.iter().map(|(_, words)| words.split_whitespace().count()).sum::<usize>();
+        let mut slots = vec![(0, None); (4 * words).next_power_of_two()];
+        for (shown, words) in entries {
+            for word in words.split_whitespace() {
+                let hash = word.chars().fold(EMPTY_WORD, extend);
+                let mut slot = hash as usize % slots.len();
+                while slots[slot].1.is_some() {
+                    slot = (slot + 1) % slots.len();
+                }
+                slots[slot] = (hash, Some(*shown));
             }
-            table[slot] = (hash, Some(*sign));
         }
+        Self { slots }
     }
-    table
-});
+
+    /// What a word shows.
+    pub(super) fn of(&self, hash: u64) -> impl Iterator<Item = T> {
+        let start = hash as usize % self.slots.len();
+        (start..)
+            .map(|slot| self.slots[slot % self.slots.len()])
+            .map_while(|(known, shown)| shown.map(|shown| (known, shown)))
+            .filter(move |(known, _)| *known == hash)
+            .map(|(_, shown)| shown)
+    }
+}
 
 /// The hash of a word without letters.
 pub(super) const EMPTY_WORD: u64 = 0xcbf2_9ce4_8422_2325;
@@ -446,12 +464,7 @@ pub(super) fn extend(hash: u64, letter: char) -> u64 {
 
 /// The signs that a word shows.
 pub(super) fn of_word(hash: u64) -> impl Iterator<Item = Sign> {
-    let start = hash as usize % SLOTS;
-    (0..SLOTS)
-        .map(move |step| TABLE[(start + step) % SLOTS])
-        .map_while(|(known, sign)| sign.map(|sign| (known, sign)))
-        .filter(move |(known, _)| *known == hash)
-        .map(|(_, sign)| sign)
+    TABLE.of(hash)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::features::{MAX_HASHED, SIZES};
+use super::signs::Sign;
 use super::*;
 
 fn taskmaster() -> &'static TaskMaster {

@@ -34,9 +34,6 @@ pub(crate) enum Command {
         /// Rows to learn from instead: JSON lines with `prompt` and `weak`, 0 (bad) to 1 (good)
         #[arg(long, value_name = "FILE")]
         rows: Option<PathBuf>,
-        /// Where chance begins: the same rows and the same number make the same model
-        #[arg(long, default_value_t = 1, value_name = "N")]
-        seed: u64,
     },
     /// Show which model decides, which runs in shadow, and how the two compare
     Status,
@@ -57,9 +54,9 @@ pub(crate) async fn perform(context: &Context, command: Command) -> anyhow::Resu
             }
             talk(format!("{} of tasks that are kept", count(rows.len() as u64, "outcome")));
         }
-        Command::Retrain { rows, seed } => {
+        Command::Retrain { rows } => {
             let rows = rows.as_deref().map(read).transpose()?;
-            let version = registry::train(broker, rows, seed).await.map_err(refused)?;
+            let version = registry::train(broker, rows).await.map_err(refused)?;
             output::one(context.format(), &version, trained)?;
             talk(
                 "it scores what comes beside the model that decides; `ghost taskmaster status` tells how it does",
