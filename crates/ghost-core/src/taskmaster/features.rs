@@ -1,21 +1,21 @@
 //! Sees what a prompt is made of: named [`Sign`]s, and hashed words and letters.
 //!
-//! Looks at no more than the first [`HEAD_BYTES`] and the last [`TAIL_BYTES`], so that any input takes bounded time; any
-//! Unicode is welcome. Words inside a document that the prompt carries (JSON, quotes) are kept apart from the words
+//! Looks at no more than the first and the last bytes of a prompt ([`READ`], [`MEASURED`]), so that any input takes bounded
+//! time; any Unicode is welcome. Words inside a document that the prompt carries (JSON, quotes) are kept apart from the words
 //! that instruct. What a feature is worth, [`model`](super::model) knows.
 
 use super::measures::Measures;
 use super::signs::{self, Sign};
 use crate::task::TaskRequest;
 
-/// How much of a prompt's beginning is looked at.
-pub const HEAD_BYTES: usize = 1024;
-/// How much of a prompt's end is looked at.
-pub const TAIL_BYTES: usize = 512;
+/// How much of a long prompt's beginning and end is read: enough for the longest simple task.
+pub const READ: (usize, usize) = (768, 256);
+/// How much of them is [measured](Measures).
+pub const MEASURED: (usize, usize) = (1024, 512);
 /// How many buckets words and letters are hashed into.
 pub const BUCKETS: usize = 1 << 15;
 /// The most hashed features that a prompt can have: six for a byte, and what edges and pairs of signs add.
-pub const MAX_HASHED: usize = 6 * (HEAD_BYTES + TAIL_BYTES + 2) + 4 * EDGE + MAX_PAIRED * MAX_PAIRED;
+pub const MAX_HASHED: usize = 6 * (READ.0 + READ.1 + 2) + 4 * EDGE + MAX_PAIRED * MAX_PAIRED;
 
 /// How many sizes are measured.
 pub const SIZES: usize = 10;
@@ -73,7 +73,10 @@ impl Features {
         if parameters.categories.is_some() {
             reader.sign(Sign::Categories);
         }
-        reader.read(&excerpt(&parts), parts.iter().map(|part| part.len()).sum())
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let mut features = reader.read(&excerpt(&parts, READ), bytes);
+        features.measures = Measures::of(&excerpt(&parts, MEASURED), bytes);
+        features
     }
 
     /// How many there are.
@@ -83,10 +86,10 @@ impl Features {
 }
 
 /// The beginning and the end of what the parts say together.
-fn excerpt(parts: &[&str]) -> String {
-    let mut text = String::with_capacity(HEAD_BYTES + TAIL_BYTES + 2);
-    let whole = parts.iter().map(|part| part.len()).sum::<usize>() <= HEAD_BYTES + TAIL_BYTES;
-    let mut room = if whole { usize::MAX } else { HEAD_BYTES };
+fn excerpt(parts: &[&str], (head, tail): (usize, usize)) -> String {
+    let mut text = String::with_capacity(head + tail + 2);
+    let whole = parts.iter().map(|part| part.len()).sum::<usize>() <= head + tail;
+    let mut room = if whole { usize::MAX } else { head };
     for part in parts {
         let mut end = part.len().min(room);
         while !part.is_char_boundary(end) {
@@ -101,21 +104,21 @@ fn excerpt(parts: &[&str]) -> String {
     if whole {
         return text;
     }
-    let mut tail = Vec::new();
-    let mut room = TAIL_BYTES;
+    let mut ends = Vec::new();
+    let mut room = tail;
     for part in parts.iter().rev() {
         let mut start = part.len() - part.len().min(room);
         while !part.is_char_boundary(start) {
             start += 1;
         }
-        tail.push(&part[start..]);
+        ends.push(&part[start..]);
         room -= part.len() - start;
         if start > 0 {
             break;
         }
     }
     text.push_str("\n\n");
-    tail.iter().rev().for_each(|part| text.push_str(part));
+    ends.iter().rev().for_each(|part| text.push_str(part));
     text
 }
 
@@ -176,6 +179,8 @@ struct Reader {
 /// Which keys of a JSON document the instruction names. `orderId`, `order_id` and "order id" are the same name, so
 /// names are compared by their letters and digits alone.
 struct Names {
+    /// Whether there can be keys at all: a text without braces has none to compare with.
+    wanted: bool,
     /// The names that end with the last word and have one word, two, three, four.
     latest: [u64; 4],
     /// The names outside of documents, as a set of hashes.
@@ -188,12 +193,21 @@ struct Names {
 
 impl Default for Names {
     fn default() -> Self {
-        Self { latest: [signs::EMPTY_WORD; 4], asked: [0; 64], string: signs::EMPTY_WORD, keys: Vec::new() }
+        Self {
+            wanted: false,
+            latest: [signs::EMPTY_WORD; 4],
+            asked: [0; 64],
+            string: signs::EMPTY_WORD,
+            keys: Vec::new(),
+        }
     }
 }
 
 impl Names {
     fn extend(&mut self, letter: char, braced: bool) {
+        if !self.wanted {
+            return;
+        }
         if braced {
             self.string = signs::extend(self.string, letter);
         } else {
@@ -202,6 +216,9 @@ impl Names {
     }
 
     fn end_word(&mut self) {
+        if !self.wanted {
+            return;
+        }
         for name in self.latest {
             let place = place(name);
             self.asked[place / 64] |= 1 << (place % 64);
@@ -301,6 +318,7 @@ impl Reader {
     }
 
     fn read(mut self, text: &str, bytes: usize) -> Features {
+        self.names.wanted = text.contains('{') || text.contains('[');
         self.words.reserve(text.len() / 4);
         self.features.letters.reserve(text.len());
         for line in text.lines() {
@@ -317,7 +335,6 @@ impl Reader {
         self.features.document = self.document(bytes);
         self.hash_words();
         self.pair_signs();
-        self.features.measures = Measures::of(text, bytes);
         self.features
     }
 

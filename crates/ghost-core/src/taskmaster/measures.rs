@@ -163,9 +163,9 @@ impl Measures {
             values: tally.values(text, bytes),
             options: tally.choices.len(),
             numbers: tally.numbers,
-            questions: u32::from(tally.letters_seen[usize::from(b'?')]),
+            questions: tally.letters_seen[usize::from(b'?')],
             formulas: tally.formulas,
-            dollars: u32::from(tally.letters_seen[usize::from(b'$')]),
+            dollars: tally.letters_seen[usize::from(b'$')],
             vocabulary: tally.vocabulary,
         }
     }
@@ -204,7 +204,7 @@ struct Tally {
     vocabulary: Vec<u16>,
     seen: Seen<{ VOCABULARY / 64 }>,
     asked: Seen<64>,
-    letters_seen: [u16; 128],
+    letters_seen: [u32; 128],
     word: (u64, u32, u32, bool),
     number: (u32, bool),
     before: char,
@@ -293,7 +293,41 @@ impl Tally {
         } else if self.choices.is_empty() {
             self.question_bytes += line.len() + 1;
         }
-        line.chars().for_each(|c| self.character(c));
+        let mut rest = line;
+        while let Some(c) = rest.chars().next() {
+            let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+            if letters > 0 {
+                self.letters(&rest.as_bytes()[..letters]);
+                rest = &rest[letters..];
+            } else {
+                self.character(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+
+    /// A run of ASCII letters, of which most text is made: the same as one [`character`](Self::character) after the other.
+    fn letters(&mut self, letters: &[u8]) {
+        self.end_number();
+        let count = letters.len() as u32;
+        self.characters += count;
+        self.formulas += u32::from(self.before == '$');
+        let (mut hash, length, capitals, first) = self.word;
+        let mut upper = 0;
+        for letter in letters {
+            let lower = letter.to_ascii_lowercase();
+            upper += u32::from(letter.is_ascii_uppercase());
+            self.letters_seen[usize::from(lower)] += 1;
+            hash = signs::extend(hash, char::from(lower));
+        }
+        let first = first || length == 0 && letters[0].is_ascii_uppercase();
+        self.word = (hash, length + count, capitals + upper, first);
+        self.capitals += upper;
+        self.before = char::from(letters[letters.len() - 1]);
+        if self.choices.is_empty() {
+            self.since_stop += count;
+            self.last_mark = self.before;
+        }
     }
 
     fn character(&mut self, c: char) {
@@ -389,9 +423,7 @@ impl Tally {
 
     fn values(&self, text: &str, bytes: usize) -> [f32; MEASURES] {
         let log = |count: u32| (count as f32).ln_1p();
-        let of = |marks: &[u8]| {
-            marks.iter().map(|mark| u32::from(self.letters_seen[usize::from(*mark)])).sum::<u32>()
-        };
+        let of = |marks: &[u8]| marks.iter().map(|mark| self.letters_seen[usize::from(*mark)]).sum::<u32>();
         let share = |count: u32, whole: u32| count as f32 / whole.max(1) as f32;
         let yes = |shown: bool| f32::from(u8::from(shown));
         let characters = self.characters;
@@ -495,8 +527,7 @@ impl Tally {
     /// How evenly the letters are used, in nats.
     fn entropy(&self) -> f32 {
         let whole = self.characters.max(1) as f32;
-        let shares =
-            self.letters_seen.iter().filter(|count| **count > 0).map(|count| f32::from(*count) / whole);
+        let shares = self.letters_seen.iter().filter(|count| **count > 0).map(|count| *count as f32 / whole);
         -shares.map(|share| share * share.ln()).sum::<f32>()
     }
 }
@@ -546,6 +577,19 @@ mod tests {
         assert_eq!(measure(text, "numbers"), 2.0_f32.ln_1p());
         assert_eq!(measure(text, "longest_number"), 6.0);
         assert_eq!(measure(text, "decimals"), 1.0_f32.ln_1p());
+    }
+
+    #[test]
+    fn a_run_of_letters_counts_as_its_letters_do() {
+        for text in ["Two WORDS, $x and $5", "naïve Ünder_score", "A 3rd of it", "It is NOT so. (Why?)"] {
+            let mut one_by_one = Tally::new();
+            text.chars().for_each(|c| one_by_one.character(c));
+            one_by_one.end_word();
+            one_by_one.end_number();
+            one_by_one.question_bytes = text.len() + 1;
+            let values = one_by_one.values(text, text.len());
+            assert_eq!(Measures::of(text, text.len()).values, values, "{text}");
+        }
     }
 
     #[test]

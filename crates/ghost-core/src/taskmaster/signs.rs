@@ -422,6 +422,7 @@ static TABLE: LazyLock<Lexicon<Sign>> = LazyLock::new(|| Lexicon::new(LEXICON));
 /// An open-addressed table from a word's hash to what it shows: a lookup takes a few nanoseconds, where comparing with
 /// every word would take the whole budget.
 pub(super) struct Lexicon<T> {
+    /// As many as a power of two, so that a mask finds the slot.
     slots: Vec<(u64, Option<T>)>,
 }
 
@@ -430,12 +431,13 @@ impl<T: Copy> Lexicon<T> {
     pub(super) fn new(entries: &[(T, &str)]) -> Self {
         let words = entries.iter().map(|(_, words)| words.split_whitespace().count()).sum::<usize>();
         let mut slots = vec![(0, None); (4 * words).next_power_of_two()];
+        let mask = slots.len() - 1;
         for (shown, words) in entries {
             for word in words.split_whitespace() {
                 let hash = word.chars().fold(EMPTY_WORD, extend);
-                let mut slot = hash as usize % slots.len();
+                let mut slot = hash as usize & mask;
                 while slots[slot].1.is_some() {
-                    slot = (slot + 1) % slots.len();
+                    slot = (slot + 1) & mask;
                 }
                 slots[slot] = (hash, Some(*shown));
             }
@@ -445,9 +447,10 @@ impl<T: Copy> Lexicon<T> {
 
     /// What a word shows.
     pub(super) fn of(&self, hash: u64) -> impl Iterator<Item = T> {
-        let start = hash as usize % self.slots.len();
+        let mask = self.slots.len() - 1;
+        let start = hash as usize & mask;
         (start..)
-            .map(|slot| self.slots[slot % self.slots.len()])
+            .map(move |slot| self.slots[slot & mask])
             .map_while(|(known, shown)| shown.map(|shown| (known, shown)))
             .filter(move |(known, _)| *known == hash)
             .map(|(_, shown)| shown)
