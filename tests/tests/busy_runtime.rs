@@ -57,6 +57,7 @@ impl Backend for Blocking {
             model: self.model().to_owned(),
             request_id: None,
             logprobs: Vec::new(),
+            tokens: Vec::new(),
             tool_calls: Vec::new(),
             warnings: Vec::new(),
         })

@@ -69,6 +69,7 @@ impl Backend for Rehearsal {
             request_id: None,
             // Entirely sure of itself.
             logprobs: vec![0.0],
+            tokens: Vec::new(),
             tool_calls: Vec::new(),
             warnings: Vec::new(),
         })

@@ -142,7 +142,7 @@ impl Swarm {
     pub(crate) fn start(
         context: &Context,
         broker: Arc<dyn Broker>,
-        models: Loaded,
+        mut models: Loaded,
         life: Life,
     ) -> anyhow::Result<Self> {
         let (settings, drain) = (&context.config, life.drain(context));
@@ -171,6 +171,13 @@ impl Swarm {
         );
         let (mut infer, mut rest) = (Stage::new(), Stage::new());
         infer.tasks.spawn("worker", worker.run(infer.shutdown.clone()));
+        if let Some(absent) = models.absent.take() {
+            let shutdown = infer.shutdown.clone();
+            infer.tasks.spawn("model's server", async move {
+                // Told to end, nobody needs it any more.
+                let _ = shutdown.run_until_cancelled(absent.wait()).await;
+            });
+        }
         rest.tasks.spawn("orchestrator", orchestrator.run(rest.shutdown.clone()));
         rest.tasks.spawn("evaluator", evaluator.run(rest.shutdown.clone()));
         Ok(Self { broker, handle, infer, rest, life, drain, _models: models })

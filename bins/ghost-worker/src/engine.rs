@@ -1,10 +1,13 @@
 //! Wires the engine from the settings: who is the local model, who is the LLM, what they cost.
 //!
 //! [`ghost_service::models`] answers what could be done without loading anything. [`load`] loads. A model that does not
-//! load leaves the process alive: the LLM does its work, and a warning says why.
+//! load leaves the process alive: the LLM does its work, and a warning says why. A server at SLM_ENDPOINT that is not
+//! there yet is [`Absent`]: the engine learns of it once it comes.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use ghost_core::config::{Config, LlmChoice, SlmChoice};
@@ -14,11 +17,20 @@ use ghost_core::inference::hybrid::{self, Engine, Slm};
 use ghost_core::inference::openai_compatible::{self, OpenAiCompatible};
 use ghost_core::inference::pricing::{ModelStatus, Pricing};
 use ghost_core::inference::{Backend, Provider};
+use ghost_core::taskmaster::capability::Capability;
 use ghost_llama::Llama;
 use ghost_service::data_dir::DataDir;
 use ghost_service::models::capability;
+use tokio::time::sleep;
+use tracing::info;
 
 use crate::tiny;
+
+/// How soon a server that is not there yet is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long a server of our own may let us wait for a token: others may be before us in its queue. A connection that
+/// breaks is noticed at once.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// An engine with what it needs around it.
 pub struct Loaded {
@@ -26,6 +38,8 @@ pub struct Loaded {
     pub engine: Arc<Engine>,
     /// What its user should know of the models.
     pub warnings: Vec<String>,
+    /// The local model that is still to come, where its server is not there yet.
+    pub absent: Option<Absent>,
     /// The cores that the local model has for itself, for as long as it runs.
     _place: Option<Place>,
 }
@@ -33,8 +47,46 @@ pub struct Loaded {
 impl Loaded {
     /// An engine that needs nothing around it.
     pub fn of(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine), warnings: Vec::new(), _place: None }
+        Self { engine: Arc::new(engine), warnings: Vec::new(), absent: None, _place: None }
     }
+}
+
+/// A local model whose server is not there yet.
+pub struct Absent {
+    engine: Arc<Engine>,
+    config: openai_compatible::Config,
+}
+
+impl Absent {
+    /// Looks for it until it is there, and has the engine use it from then on.
+    pub async fn wait(self) {
+        let mut last = String::new();
+        let slm = loop {
+            match reach(&self.config).await {
+                Ok(slm) => break slm,
+                Err(error) => {
+                    let words = format!("{error:#}");
+                    if words != last {
+                        info!("waiting for the local model: {words}");
+                        last = words;
+                    }
+                }
+            }
+            sleep(LOOK_AGAIN).await;
+        };
+        info!("the local model {} is there", slm.capability.model);
+        self.engine.learn_of(slm);
+    }
+}
+
+/// A model of this process.
+pub struct Local {
+    /// It.
+    pub llama: Arc<Llama>,
+    /// What it can do.
+    pub capability: Capability,
+    /// The cores that it has for itself, for as long as it runs.
+    pub place: Place,
 }
 
 /// The prices: those that ship, and over them those of GHOST_PRICES.
@@ -70,23 +122,27 @@ pub fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
     let pricing = pricing(config)?;
     let executor = executor(config);
     let mut warnings = Vec::new();
+    let mut missing = None;
     let (slm, place) = match slm(config, data, &executor) {
         Ok(Some((slm, place))) => (Some(slm), place),
         Ok(None) => (None, None),
         Err(error) => {
+            missing = endpoint(config);
             let rest = match config.llm.choice() {
                 Some(_) => "the LLM takes everything",
                 None => "no task can be answered until it does, or until ANTHROPIC_API_KEY is set",
             };
-            warnings.push(format!("the local model does not load, so {rest}: {error:#}"));
+            let what = if missing.is_some() { "cannot be reached" } else { "does not load" };
+            warnings.push(format!("the local model {what}, so {rest}: {error:#}"));
             (None, None)
         }
     };
     warnings.extend(gpu_doubt(config)?);
     warnings.extend(config.llm.choice().and_then(|choice| doubt(&pricing, model(&choice))));
     let llm = config.llm.choice().map(|choice| llm(&choice)).transpose()?;
-    let engine = Engine::build(hybrid_config(config), slm, llm, pricing);
-    Ok(Loaded { engine: Arc::new(engine), warnings, _place: place })
+    let engine = Arc::new(Engine::build(hybrid_config(config), slm, llm, pricing));
+    let absent = missing.map(|config| Absent { engine: engine.clone(), config });
+    Ok(Loaded { engine, warnings, absent, _place: place })
 }
 
 /// Why a file cannot be the local model, looked at without loading it; none where it seems sound.
@@ -164,23 +220,37 @@ pub fn at_once(config: &Config) -> usize {
     config.worker.at_once.unwrap_or(worthwhile)
 }
 
-/// Loads the local model, where there is to be one.
+/// Loads the local model, where there is to be one, or asks the server that has it what it can do.
 ///
 /// # Errors
-/// Why it does not load.
+/// Why it does not load, or cannot be reached.
 pub fn slm(
     config: &Config,
     data: &DataDir,
     executor: &Executor,
 ) -> anyhow::Result<Option<(Slm, Option<Place>)>> {
-    let Some(capability) = capability(config)? else { return Ok(None) };
-    let loaded = match config.slm.choice() {
-        SlmChoice::None => return Ok(None),
-        SlmChoice::Endpoint { url, model } => {
-            let config = openai_compatible::Config::new(Provider::Slm, url, model);
-            (Arc::new(OpenAiCompatible::build(config)?) as Arc<dyn Backend>, None)
-        }
-        SlmChoice::File(path) => llama(config, path, executor).map_err(|error| {
+    if let Some(endpoint) = endpoint(config) {
+        let slm = at_once_from(reach(&endpoint))??;
+        return Ok(Some((slm, None)));
+    }
+    // Each of the tasks that a worker has at once may ask at the same moment.
+    let loaded = local(config, data, executor, at_once(config))?;
+    Ok(loaded.map(|local| (Slm { backend: local.llama, capability: local.capability }, Some(local.place))))
+}
+
+/// Loads a model into this process, where one is to be; `callers` of it may ask at the same moment.
+///
+/// # Errors
+/// Why it does not load.
+pub fn local(
+    config: &Config,
+    data: &DataDir,
+    executor: &Executor,
+    callers: usize,
+) -> anyhow::Result<Option<Local>> {
+    let (llama, place) = match config.slm.choice() {
+        SlmChoice::None | SlmChoice::Endpoint { .. } => return Ok(None),
+        SlmChoice::File(path) => llama(config, path, executor, callers).map_err(|error| {
             anyhow!(
                 "{error:#}; download it again or name another with SLM_MODEL_PATH, or leave that \
                                       unset for the built-in model"
@@ -189,18 +259,54 @@ pub fn slm(
         SlmChoice::Embedded => {
             let path =
                 tiny::file(data).context("the built-in model cannot be written to the data directory")?;
-            llama(config, &path, executor)?
+            llama(config, &path, executor, callers)?
         }
     };
-    let (backend, place) = loaded;
-    Ok(Some((Slm { backend, capability }, place)))
+    Ok(capability(config)?.map(|capability| Local { llama, capability, place }))
+}
+
+/// The server that is the local model, where there is one.
+fn endpoint(config: &Config) -> Option<openai_compatible::Config> {
+    let SlmChoice::Endpoint { url, model } = config.slm.choice() else { return None };
+    Some(openai_compatible::Config {
+        api_key: config.slm.api_key.as_ref().map(|key| key.reveal().to_owned()),
+        ..openai_compatible::Config::new(Provider::Slm, url, model)
+    })
+}
+
+/// Asks a server what its model can do. One of our own tells, and is asked like a model in the process; any other one
+/// counts as a model that takes any prompt.
+async fn reach(config: &openai_compatible::Config) -> anyhow::Result<Slm> {
+    let unreachable = || format!("the server at {} (SLM_ENDPOINT)", config.base_url);
+    let client = OpenAiCompatible::build(config.clone())?;
+    let (config, capability) = match client.capability().await.with_context(unreachable)? {
+        None => (config.clone(), Capability::general(&config.model)),
+        Some(capability) => {
+            let patient = openai_compatible::Config {
+                extended: true,
+                first_token_timeout: PATIENCE,
+                next_token_timeout: PATIENCE,
+                ..config.clone()
+            };
+            (patient, capability)
+        }
+    };
+    Ok(Slm { backend: Arc::new(OpenAiCompatible::build(config)?), capability })
+}
+
+/// The answer to a question over the network, for code that blocks, wherever it runs.
+fn at_once_from<T: Send>(question: impl Future<Output = T> + Send) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = thread::scope(|scope| scope.spawn(|| runtime.block_on(question)).join());
+    answer.map_err(|_| anyhow!("asking for it panicked"))
 }
 
 fn llama(
     config: &Config,
     path: &Path,
     executor: &Executor,
-) -> anyhow::Result<(Arc<dyn Backend>, Option<Place>)> {
+    callers: usize,
+) -> anyhow::Result<(Arc<Llama>, Place)> {
     let default = ghost_llama::Config::new(path);
     let place = executor.dedicated("llama", config.slm.threads.unwrap_or(default.threads));
     let threads = match (config.slm.threads, config.executor.cpus) {
@@ -216,9 +322,8 @@ fn llama(
         kv_bytes: config.slm.kv_mib.map(|mebibytes| mebibytes << 20),
         prefix_cache_bytes: config.slm.prefix_cache_mib << 20,
         deterministic: config.slm.deterministic,
-        // Each of the tasks that a worker has at once may ask at the same moment.
-        queue: default.queue.max(at_once(config)),
+        queue: default.queue.max(callers),
         ..default
     })?;
-    Ok((Arc::new(llama), Some(place)))
+    Ok((Arc::new(llama), place))
 }

@@ -20,7 +20,7 @@ use ghost_core::messages::Role;
 use ghost_core::retry::Retry;
 use ghost_core::task::{Kind, TaskRequest, TaskResult};
 use ghost_core::taskmaster::TaskMaster;
-use ghost_core::taskmaster::route::{Available, Decision, Route, decide};
+use ghost_core::taskmaster::route::{Decision, Route, decide};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -116,7 +116,6 @@ pub(crate) struct Swarm {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) taskmaster: TaskMaster,
-    pub(crate) available: Available,
     pub(crate) poll: Duration,
 }
 
@@ -209,7 +208,7 @@ impl Task {
         let verdict = self.swarm.taskmaster.classify(&question);
         let job = Job {
             kind: verdict.kind,
-            decision: decide(&question, &verdict, &self.swarm.available),
+            decision: decide(&question, &verdict, &self.swarm.engine.available()),
             arm: None,
             critique: Vec::new(),
             previous: None,
@@ -275,9 +274,9 @@ impl Task {
             request.task_id = format!("sent-{hex}").parse().ok();
         }
         let id = request.task_id.clone().unwrap_or_else(TaskId::generate);
-        let Swarm { taskmaster, available, .. } = &*self.swarm;
+        let Swarm { taskmaster, engine, .. } = &*self.swarm;
         let verdict = taskmaster.classify(&request);
-        let decision = decide(&request, &verdict, available);
+        let decision = decide(&request, &verdict, &engine.available());
         Ok(Record::new(TaskKey::lone(id), request, verdict, decision, now))
     }
 

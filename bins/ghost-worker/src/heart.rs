@@ -11,8 +11,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ghost_core::broker::{AdvanceError, Broker, News, Subscription, advance};
 use ghost_core::id::LeaseToken;
+use ghost_core::inference::hybrid::Engine;
 use ghost_core::lifecycle::{Event, Record};
 use ghost_core::messages::{AgentInfo, AgentStatus};
+use ghost_core::roster;
 use ghost_core::task::Status;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
@@ -25,6 +27,7 @@ use crate::Pulse;
 pub(crate) struct Heart {
     broker: Arc<dyn Broker>,
     agent: AgentInfo,
+    engine: Arc<Engine>,
     lease: Duration,
     held: Arc<Mutex<HashMap<LeaseToken, Held>>>,
 }
@@ -78,8 +81,13 @@ impl Beating {
 }
 
 impl Heart {
-    pub(crate) fn new(broker: Arc<dyn Broker>, agent: AgentInfo, lease: Duration) -> Self {
-        Self { broker, agent, lease, held: Arc::default() }
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        agent: AgentInfo,
+        engine: Arc<Engine>,
+        lease: Duration,
+    ) -> Self {
+        Self { broker, agent, engine, lease, held: Arc::default() }
     }
 
     /// Renews this lease from now on; it was asked for at `asked`.
@@ -133,11 +141,12 @@ impl Heart {
 
     async fn announce(&self) {
         let load = self.held().len();
-        let agent = AgentInfo {
+        let mut agent = AgentInfo {
             status: if load > 0 { AgentStatus::Busy } else { AgentStatus::Idle },
             current_load: u32::try_from(load).unwrap_or(u32::MAX),
             ..self.agent.clone()
         };
+        roster::Models::from(self.engine.available()).put(&mut agent);
         if let Err(error) = self.broker.announce(&agent, self.lease).await {
             debug!(error = %error, "the announcement was not heard: {error}");
         }

@@ -5,7 +5,8 @@
 //!                    └── the lease is renewed from elsewhere, so that a busy runtime cannot lose it ──┘
 //! ```
 //! A permit is taken before a task is, so that nothing waits here while others have room. What a [`Ghost`] is stands in
-//! [`ghost`], one delivery in [`attempt`], the leases in [`heart`], which models there are in [`engine`]. Where no evaluator is alive the worker runs the
+//! [`ghost`], one delivery in [`attempt`], the leases in [`heart`], which models there are in [`engine`].
+//! [`serve`] is another way to start the program: it has others use its model. Where no evaluator is alive the worker runs the
 //! formal checks itself ([`ghost_core::stand_in`]).
 
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use ghost_core::id::AgentId;
 use ghost_core::inference::hybrid::Engine;
 use ghost_core::lifecycle::{DEFAULT_CAPABILITY, Failure, Stage};
 use ghost_core::messages::{AgentInfo, AgentStatus};
-use ghost_core::roster;
 use ghost_core::stand_in::{self, StandIn};
 use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +34,7 @@ pub mod engine;
 pub mod ghost;
 mod heart;
 mod program;
+pub mod serve;
 pub mod tiny;
 
 pub use program::{config, main};
@@ -138,7 +139,8 @@ impl Worker {
             slm_revises: available.slm.as_ref().is_some_and(|slm| slm.general),
         };
         let (capabilities, max_load) = (ghost.capabilities(), ghost.max_load().max(1));
-        let mut agent = AgentInfo {
+        // Its models stand in each announcement, since a local model may come later.
+        let agent = AgentInfo {
             agent_id: config.agent_id.clone(),
             role: ghost.role(),
             status: AgentStatus::Idle,
@@ -147,7 +149,6 @@ impl Worker {
             max_load: u32::try_from(max_load).unwrap_or(u32::MAX),
             metadata: Default::default(),
         };
-        roster::Models { slm: available.slm.clone(), llm: available.llm }.put(&mut agent);
         let judge = stand_in::Config {
             agent_id: config.agent_id.clone(),
             grace: config.evaluator_grace,
@@ -157,13 +158,12 @@ impl Worker {
         let swarm = Swarm {
             name: config.agent_id.to_string(),
             broker: broker.clone(),
-            engine,
+            engine: engine.clone(),
             taskmaster: TaskMaster::new(config.thresholds),
-            available,
             poll: config.poll,
         };
         let inner = Inner {
-            heart: Heart::new(broker.clone(), agent, config.lease),
+            heart: Heart::new(broker.clone(), agent, engine, config.lease),
             stand_in: StandIn::new(judge, broker),
             swarm: Arc::new(swarm),
             ghost,

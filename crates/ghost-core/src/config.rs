@@ -50,12 +50,14 @@ settings! {
     slm: Slm {
         /// `llama_cpp` runs the model inside the process; `none` means that there is no SLM.
         provider: SlmProvider = SLM_PROVIDER, provider, Is "llama_cpp";
-        /// A server with OpenAI's API (llama-server, Ollama, vLLM) that is the SLM instead of a model in the process;
-        /// without a path, `/v1` is meant.
+        /// A server with OpenAI's API (`ghost-worker serve`, llama-server, Ollama, vLLM) that is the SLM instead of a model
+        /// in the process; without a path, `/v1` is meant.
         endpoint: Option<String> = SLM_ENDPOINT, url, Unset "the model runs in the process";
         /// The model's name at SLM_ENDPOINT; needed there, though llama-server takes any. Without SLM_ENDPOINT, a model
         /// that `ghost models pull` brought, by the name that it was pulled with.
         model: Option<String> = SLM_MODEL, text, Unset "a model in the process names itself";
+        /// The key for SLM_ENDPOINT, where it asks for one; for a `ghost-worker serve` its GHOST_API_TOKEN.
+        api_key: Option<Secret> = SLM_API_KEY, secret, Unset "no key is sent";
         /// A GGUF file to run in the process; `model.toml` beside `model.gguf` tells what it can do.
         model_path: Option<PathBuf> = SLM_MODEL_PATH, path, Unset "the tiny model inside the program";
         /// The most tokens of a prompt and its answer together.
@@ -74,6 +76,14 @@ settings! {
         prefix_cache_mib: u64 = SLM_PREFIX_CACHE_MIB, mebibytes_or_none, Is "256";
         /// One answer at a time, so that the same request gets the same answer to the last bit.
         deterministic: bool = SLM_DETERMINISTIC, switch, Is "false";
+    }
+
+    /// The server of the local model: `ghost-worker serve`.
+    slm_server: SlmServer {
+        /// Where it listens. Beyond this machine it needs GHOST_API_TOKEN.
+        host: String = SLM_SERVER_HOST, host, Is "127.0.0.1";
+        /// Its port; 0 takes a free one.
+        port: u16 = SLM_SERVER_PORT, port, Is "8090";
     }
 
     /// The hub: where `ghost models pull` gets model files from.

@@ -178,6 +178,8 @@ pub struct Completion {
     /// The natural logarithm of each answer token's probability before any constraint, the end token included;
     /// empty where the backend cannot say.
     pub logprobs: Vec<f32>,
+    /// The text of each of these tokens, as far as it is text; empty where the backend cannot say.
+    pub tokens: Vec<String>,
     /// Calls to tools that the model asks for, in the provider's own form.
     pub tool_calls: Vec<Value>,
     /// What the caller should hear though the call succeeded, as in "temperature was dropped: … does not take it".

@@ -32,6 +32,12 @@ pub struct Models {
     pub llm: bool,
 }
 
+impl From<Available> for Models {
+    fn from(available: Available) -> Self {
+        Self { slm: available.slm, llm: available.llm }
+    }
+}
+
 impl Models {
     /// Those that an announcement tells of.
     pub fn of(agent: &AgentInfo) -> Option<Self> {

@@ -47,6 +47,8 @@ pub(crate) struct Sequence {
     sampler: Sampler,
     text: TextStream,
     logprobs: Vec<f32>,
+    /// The texts of the tokens that these are of.
+    texts: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -102,6 +104,7 @@ impl Sequence {
             sampler,
             text: TextStream::new(parts.stops),
             logprobs: Vec::new(),
+            texts: Vec::new(),
             warnings: parts.warnings,
         })
     }
@@ -178,7 +181,7 @@ impl Sequence {
         vocabulary: &Vocabulary,
     ) -> Result<Option<Finish>, inference::Error> {
         let first = self.tokens.len() == self.prompt;
-        let Self { constraint, sampler, text, tokens, logprobs, job, .. } = self;
+        let Self { constraint, sampler, text, tokens, logprobs, texts, job, .. } = self;
         let token = sampler.choose(logits, |token| match (&constraint, vocabulary.kind(token)) {
             (None, _) => true,
             (Some(constraint), Kind::Text) => {
@@ -205,9 +208,11 @@ impl Sequence {
             return Ok(None);
         };
         if vocabulary.kind(token) != Kind::Text {
+            texts.push(String::new());
             return Ok(Some(Finish::Stop));
         }
         let bytes = vocabulary.bytes(token, first);
+        texts.push(String::from_utf8_lossy(bytes).into_owned());
         if let Some(constraint) = constraint {
             constraint.accept(bytes);
         }
@@ -226,7 +231,7 @@ impl Sequence {
 
     /// Hands out what was held back, looks at the whole, and reports it.
     pub(crate) fn finish(self, finish: Finish, model: &str) {
-        let Self { job, text, prompt, logprobs, warnings, validator, .. } = self;
+        let Self { job, text, prompt, logprobs, texts, warnings, validator, .. } = self;
         let (text, rest) = text.finish();
         if let Some(rest) = rest {
             job.hand_on(rest);
@@ -250,6 +255,7 @@ impl Sequence {
                 model: model.to_owned(),
                 request_id: None,
                 logprobs,
+                tokens: texts,
                 tool_calls: Vec::new(),
                 warnings,
             }),

@@ -15,13 +15,14 @@ use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ghost_core::config::Secret;
 use ghost_core::token::Token;
 use http_body_util::LengthLimitError;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -154,7 +155,11 @@ struct Guard {
     local: bool,
     limits: Limits,
     requests: Semaphore,
+    wording: Wording,
 }
+
+/// How a refusal is written where callers expect a form of their own.
+pub type Wording = fn(&Problem) -> Value;
 
 impl Door {
     /// Listens at an address.
@@ -168,8 +173,14 @@ impl Door {
             local: is_loopback(address),
             requests: Semaphore::new(limits.requests),
             limits,
+            wording: Problem::json,
         };
         Ok(Self { listener, address, guard })
+    }
+
+    /// The same door, refusing in these words.
+    pub fn wording(self, wording: Wording) -> Self {
+        Self { guard: Guard { wording, ..self.guard }, ..self }
     }
 
     /// Where it listens.
@@ -253,7 +264,7 @@ async fn converse(stream: TcpStream, routes: Router, limits: Limits, shutdown: C
 async fn known(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.admit(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => guard.refuse(&problem),
     }
 }
 
@@ -262,15 +273,19 @@ async fn bounded(State(guard): State<Arc<Guard>>, request: Request, next: Next) 
     let Ok(_permit) = guard.requests.try_acquire() else {
         let busy =
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests at once; try again");
-        return busy.after(Duration::from_secs(1)).into_response();
+        return guard.refuse(&busy.after(Duration::from_secs(1)));
     };
     match guard.whole(request).await {
         Ok(request) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => guard.refuse(&problem),
     }
 }
 
 impl Guard {
+    fn refuse(&self, problem: &Problem) -> Response {
+        problem.response(&(self.wording)(problem))
+    }
+
     fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(token) = &self.token else { return self.admit_stranger(headers) };
         let unauthorized = |words| Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", words));

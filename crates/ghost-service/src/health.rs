@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::door::Door;
-use crate::metrics::{self, Gauge, Swarm};
+use crate::metrics::{self, COUNTER, GAUGE, Own, Store, Swarm};
 
 #[cfg(test)]
 mod tests;
@@ -36,12 +36,13 @@ pub struct Health {
 
 struct Inner {
     program: &'static str,
-    broker: OnceLock<Arc<dyn Broker>>,
+    /// Empty until it is known; none where the program needs none.
+    broker: OnceLock<Option<Arc<dyn Broker>>>,
     /// Set once the program is told to end: nobody should send it more.
     draining: CancellationToken,
     /// What it waits for, by name.
     waits: Mutex<BTreeMap<&'static str, usize>>,
-    gauges: Mutex<Vec<Gauge>>,
+    own: Mutex<Vec<Own>>,
 }
 
 /// Something that a program waits for before it can work, for as long as this lives.
@@ -68,7 +69,7 @@ impl Health {
             broker: OnceLock::new(),
             draining,
             waits: Mutex::default(),
-            gauges: Mutex::default(),
+            own: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -76,7 +77,12 @@ impl Health {
     /// This is its broker. Until it is known the program is not ready.
     pub fn uses(&self, broker: Arc<dyn Broker>) {
         // A program has one broker for as long as it lives.
-        let _ = self.inner.broker.set(broker);
+        let _ = self.inner.broker.set(Some(broker));
+    }
+
+    /// It works without a broker.
+    pub fn needs_no_broker(&self) {
+        let _ = self.inner.broker.set(None);
     }
 
     /// It waits for something, until what this returns is dropped.
@@ -92,7 +98,17 @@ impl Health {
         help: &'static str,
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) {
-        lock(&self.inner.gauges).push(Gauge { name, help, read: Box::new(read) });
+        lock(&self.inner.own).push(Own { name, help, kind: GAUGE, read: Box::new(read) });
+    }
+
+    /// It has a number of its own to tell that only goes up; its name is told with `_total` behind it.
+    pub fn counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        lock(&self.inner.own).push(Own { name, help, kind: COUNTER, read: Box::new(read) });
     }
 
     /// Why it cannot work now; nothing where it can.
@@ -104,8 +120,9 @@ impl Health {
         }
         let reached = match self.inner.broker.get() {
             None => Err("it waits for the broker".to_owned()),
+            Some(None) => Ok(()),
             // Any read will do: it goes to the store, and no such task is there.
-            Some(broker) => match timeout(PATIENCE, broker.get(&nobody())).await {
+            Some(Some(broker)) => match timeout(PATIENCE, broker.get(&nobody())).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("the broker does not answer within {PATIENCE:?}")),
@@ -117,11 +134,15 @@ impl Health {
 
     /// What Prometheus reads.
     pub async fn metrics(&self) -> String {
-        let swarm = match self.inner.broker.get() {
-            None => None,
-            Some(broker) => timeout(PATIENCE, Swarm::read(&**broker)).await.ok().and_then(Result::ok),
+        let store = match self.inner.broker.get() {
+            None => Store::Away,
+            Some(None) => Store::None,
+            Some(Some(broker)) => match timeout(PATIENCE, Swarm::read(&**broker)).await {
+                Ok(Ok(swarm)) => Store::Here(Box::new(swarm)),
+                _ => Store::Away,
+            },
         };
-        metrics::text(self.inner.program, swarm.as_ref(), &lock(&self.inner.gauges))
+        metrics::text(self.inner.program, &store, &lock(&self.inner.own))
     }
 
     /// What everybody may ask, since it says no more than yes or no.

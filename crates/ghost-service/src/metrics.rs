@@ -22,10 +22,11 @@ use prometheus_client::registry::Registry;
 /// Of [`text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A number that a program has for itself.
-pub(crate) struct Gauge {
+/// A number that a program has for itself. That of a counter is told with `_total` behind its name.
+pub(crate) struct Own {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
+    pub(crate) kind: MetricType,
     pub(crate) read: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -57,6 +58,16 @@ impl Swarm {
     }
 }
 
+/// The store of a program, as it is just now.
+pub(crate) enum Store {
+    /// It needs none.
+    None,
+    /// It cannot be reached.
+    Away,
+    /// It is there.
+    Here(Box<Swarm>),
+}
+
 /// A value, and the label that tells it from its siblings.
 type Sample = (Option<(&'static str, &'static str)>, f64);
 
@@ -68,8 +79,8 @@ struct Family {
     read: fn(&Swarm) -> Vec<Sample>,
 }
 
-const COUNTER: MetricType = MetricType::Counter;
-const GAUGE: MetricType = MetricType::Gauge;
+pub(crate) const COUNTER: MetricType = MetricType::Counter;
+pub(crate) const GAUGE: MetricType = MetricType::Gauge;
 
 static TABLE: &[Family] = &[
     Family {
@@ -242,25 +253,21 @@ fn by_role(swarm: &Swarm, of: fn(&AgentInfo) -> u32) -> Vec<Sample> {
 }
 
 /// The numbers in Prometheus's text format. Those of the swarm are left out where the broker is away.
-pub(crate) fn text(program: &'static str, swarm: Option<&Swarm>, gauges: &[Gauge]) -> String {
-    let mut families = vec![
-        Told {
-            name: "ghost_build_info",
-            help: "The program that tells this, and its version",
-            kind: GAUGE,
-            samples: vec![(vec![("program", program), ("version", env!("CARGO_PKG_VERSION"))], 1.0)],
-        },
-        Told::of(
-            "ghost_broker_up",
-            "Whether the broker can be reached",
-            GAUGE,
-            one(f64::from(swarm.is_some())),
-        ),
-    ];
-    for Gauge { name, help, read } in gauges {
-        families.push(Told::of(name, help, GAUGE, one(read() as f64)));
+pub(crate) fn text(program: &'static str, store: &Store, own: &[Own]) -> String {
+    let mut families = vec![Told {
+        name: "ghost_build_info",
+        help: "The program that tells this, and its version",
+        kind: GAUGE,
+        samples: vec![(vec![("program", program), ("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+    }];
+    if !matches!(store, Store::None) {
+        let up = one(f64::from(matches!(store, Store::Here(_))));
+        families.push(Told::of("ghost_broker_up", "Whether the broker can be reached", GAUGE, up));
     }
-    if let Some(swarm) = swarm {
+    for Own { name, help, kind, read } in own {
+        families.push(Told::of(name, help, *kind, one(read() as f64)));
+    }
+    if let Store::Here(swarm) = store {
         let told = |family: &Family| Told::of(family.name, family.help, family.kind, (family.read)(swarm));
         families.extend(TABLE.iter().map(told));
     }
@@ -329,8 +336,9 @@ mod tests {
             ],
             &[(Status::Pending, 4), (Status::Failed, 2)],
         );
-        let gauge = Gauge { name: "ghost_a2a_connections", help: "Connections", read: Box::new(|| 5) };
-        let text = text("ghost-test", Some(&swarm), &[gauge]);
+        let own = |name, kind, value| Own { name, help: "Some", kind, read: Box::new(move || value) };
+        let own = [own("ghost_a2a_connections", GAUGE, 5), own("ghost_slm_requests", COUNTER, 6)];
+        let text = text("ghost-test", &Store::Here(Box::new(swarm)), &own);
         for line in [
             "# TYPE ghost_tasks_submitted_total counter",
             "ghost_tasks_submitted_total 7.0",
@@ -340,6 +348,7 @@ mod tests {
             "ghost_queue_backlog 4.0",
             "ghost_tasks_failed 2.0",
             "ghost_a2a_connections 5.0",
+            "ghost_slm_requests_total 6.0",
             "ghost_broker_up 1.0",
         ] {
             assert!(text.lines().any(|told| told == line), "{line} is not in:\n{text}");
@@ -348,8 +357,13 @@ mod tests {
 
     #[test]
     fn a_broker_that_is_away_is_told_of_and_nothing_is_made_up() {
-        let text = text("ghost-test", None, &[]);
+        let text = text("ghost-test", &Store::Away, &[]);
         assert!(text.contains("ghost_broker_up 0.0") && !text.contains("ghost_tasks"), "{text}");
+    }
+
+    #[test]
+    fn a_program_without_a_broker_does_not_speak_of_one() {
+        assert!(!text("ghost-test", &Store::None, &[]).contains("ghost_broker_up"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! ```text
 //! flags ─▶ settings ─▶ log ─▶ health ─▶ broker ─▶ serve … SIGTERM ─▶ drain, with a deadline ─▶ 0
 //! ```
+//! A program that needs no broker leaves that step out ([`alone`]).
+//!
 //! It ends with 0 where it drained, 1 where something went wrong, 2 on a wrong command line, 130 where a second signal
 //! asked it to leave at once. Its health can be asked before it has a broker and until it is gone.
 
@@ -85,6 +87,16 @@ pub struct Start {
     pub shutdown: Shutdown,
 }
 
+/// What a program serves with that needs no broker.
+pub struct Lone {
+    /// Everything that can be set.
+    pub settings: Config,
+    /// How it is.
+    pub health: Health,
+    /// When it is to end.
+    pub shutdown: Shutdown,
+}
+
 /// Does what was typed: serves until it is told to end, or asks how the program is.
 pub fn main<F>(
     program: Program,
@@ -92,6 +104,20 @@ pub fn main<F>(
     typed: Vec<(String, String)>,
     command: Option<Command>,
     serve: impl FnOnce(Start) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    alone(program, flags, typed, command, |lone| over_broker(program, lone, serve))
+}
+
+/// The same for a program that needs no broker; it says so to its [`Health`].
+pub fn alone<F>(
+    program: Program,
+    flags: &Flags,
+    typed: Vec<(String, String)>,
+    command: Option<Command>,
+    serve: impl FnOnce(Lone) -> F,
 ) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -124,6 +150,20 @@ where
     }
 }
 
+/// Serves once the broker is there.
+async fn over_broker<F>(program: Program, lone: Lone, serve: impl FnOnce(Start) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let Lone { settings, health, shutdown } = lone;
+    let opened = shutdown.drain.run_until_cancelled(broker::open(&settings)).await;
+    let Some(broker) = opened.transpose()? else { return Ok(()) };
+    health.uses(broker.clone());
+    info!(version = env!("CARGO_PKG_VERSION"), "{} starts over {}", program.name, place(&settings));
+    let agent_id = settings.service.agent_id.clone().unwrap_or_else(|| AgentId::generate(program.role));
+    serve(Start { agent_id, broker, health, shutdown, settings }).await
+}
+
 enum Ended {
     Well,
     Left,
@@ -136,7 +176,7 @@ async fn ask(program: Program, settings: &Config) -> anyhow::Result<Ended> {
     Ok(Ended::Well)
 }
 
-async fn run<F>(program: Program, settings: Config, serve: impl FnOnce(Start) -> F) -> anyhow::Result<Ended>
+async fn run<F>(program: Program, settings: Config, serve: impl FnOnce(Lone) -> F) -> anyhow::Result<Ended>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -148,14 +188,7 @@ where
     let told = CancellationToken::new();
     let telling = tell(program, &settings, &health, told.clone()).await?;
     let drain = settings.service.drain;
-    let serving = async {
-        let opened = shutdown.drain.run_until_cancelled(broker::open(&settings)).await;
-        let Some(broker) = opened.transpose()? else { return Ok(()) };
-        health.uses(broker.clone());
-        info!(version = env!("CARGO_PKG_VERSION"), "{} starts over {}", program.name, place(&settings));
-        let agent_id = settings.service.agent_id.clone().unwrap_or_else(|| AgentId::generate(program.role));
-        serve(Start { agent_id, broker, health: health.clone(), shutdown: shutdown.clone(), settings }).await
-    };
+    let serving = serve(Lone { health, shutdown: shutdown.clone(), settings });
     let late = async {
         shutdown.drain.cancelled().await;
         info!("{} ends: it takes nothing new, and has {drain:?} for what it has begun", program.name);

@@ -8,7 +8,7 @@ mod failure;
 use std::time::Duration;
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(4);
 /// More of an error's body is not read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
+/// More of a list of models is not read.
+const MAX_LIST_BYTES: usize = 4 << 20;
 /// More of an answer that comes in one piece is not read.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
@@ -107,9 +109,30 @@ impl Http {
         Ok(Self { client, provider, patience })
     }
 
+    /// Who is asked, in words.
+    pub(super) fn provider(&self) -> &str {
+        &self.provider
+    }
+
     /// A POST of this JSON.
     pub(super) fn post(&self, url: &Url, body: &Value) -> RequestBuilder {
         self.client.post(url.clone()).json(body)
+    }
+
+    /// What stands there, read once and within `patience`: its status, its headers and its body.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        patience: Duration,
+    ) -> Result<(u16, HeaderMap, Vec<u8>), Error> {
+        let look = async {
+            let response = self.client.get(url.clone()).headers(headers).send().await;
+            let response = response.map_err(|error| self.broken(words(&error)))?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            Ok((status, headers, read(response, MAX_LIST_BYTES).await))
+        };
+        timeout(patience, look).await.unwrap_or_else(|_| Err(self.silent(patience)))
     }
 
     /// Sends a call and folds what comes back, within the request's patience and only until its caller withdraws.

@@ -9,7 +9,7 @@
 //! It knows no broker and judges no answer beyond that: see [`crate::checks`].
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -133,7 +133,8 @@ pub enum Outcome {
 /// The local model and the LLM, whichever there are.
 pub struct Engine {
     config: Config,
-    slm: Option<(Caller, Capability)>,
+    /// None until it is known, where it runs elsewhere.
+    slm: RwLock<Option<Arc<(Caller, Capability)>>>,
     llm: Option<Caller>,
     pricing: Pricing,
     /// Models whose price or end was spoken of already.
@@ -151,15 +152,28 @@ enum Miss {
 impl Engine {
     /// An engine over these backends.
     pub fn build(config: Config, slm: Option<Slm>, llm: Option<Arc<dyn Backend>>, pricing: Pricing) -> Self {
-        let slm = slm.map(|slm| (Caller::new(slm.backend, config.breaker), slm.capability));
         let llm = llm.map(|llm| Caller::new(llm, config.breaker));
-        Self { config, slm, llm, pricing, warned: Mutex::default() }
+        let engine = Self { config, slm: RwLock::default(), llm, pricing, warned: Mutex::default() };
+        if let Some(slm) = slm {
+            engine.learn_of(slm);
+        }
+        engine
+    }
+
+    /// From now on there is this local model: a server that was not there yet has come.
+    pub fn learn_of(&self, slm: Slm) {
+        let caller = Caller::new(slm.backend, self.config.breaker);
+        *self.slm.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new((caller, slm.capability)));
+    }
+
+    fn slm(&self) -> Option<Arc<(Caller, Capability)>> {
+        self.slm.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Who could answer, for the one who decides on routes.
     pub fn available(&self) -> Available {
         Available {
-            slm: self.slm.as_ref().map(|(_, capability)| capability.clone()),
+            slm: self.slm().map(|slm| slm.1.clone()),
             llm: self.llm.is_some(),
             hybrid: self.config.hybrid,
         }
@@ -201,12 +215,13 @@ impl Engine {
         relay: Option<&mut Relay>,
         attempts: &mut Vec<Attempt>,
     ) -> Result<Answer, Miss> {
-        let Some((caller, capability)) = &self.slm else {
+        let Some(slm) = self.slm() else {
             return Err(withheld(
                 "slm_unavailable",
                 "no local model is loaded; set SLM_MODEL_PATH or SLM_ENDPOINT",
             ));
         };
+        let (caller, capability) = &*slm;
         let skill = job.kind.and_then(|kind| capability.kinds.get(&kind));
         if !capability.general && skill.is_none() {
             let kinds: Vec<_> = capability.kinds.keys().map(|kind| kind.name()).collect();

@@ -3,10 +3,15 @@
 //!
 //! The call and its patience are [`super::http`]'s; `wire` says what is sent, `fold` what comes back.
 //!
+//! A server of Ghost Swarm's own understands more ([`extension`]); [`OpenAiCompatible::capability`] tells whether one is
+//! there.
+//!
 //! A refusal or a filter that stops the answer is an answer that [ended with one](super::Finish::Refusal), since it was
 //! paid for; a request that is turned away by a filter is [`Error::ContentFilter`].
 
+pub mod extension;
 mod fold;
+mod models;
 mod wire;
 
 use std::fmt;
@@ -18,6 +23,10 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::http::{Http, Patience};
 use super::{Backend, Completion, Deltas, Error, Provider, Request};
+use crate::taskmaster::capability::Capability;
+
+/// How long a server may take to name its models.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How to reach the endpoint.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,6 +45,9 @@ pub struct Config {
     /// Whether to ask for the tokens' log-probabilities: the confidence of a small model rests on them. Default: for
     /// [`Provider::Slm`].
     pub logprobs: bool,
+    /// Whether the server is one of Ghost Swarm's own, as [`OpenAiCompatible::capability`] tells: it is sent what
+    /// [`extension`] adds to the API, and asked for a stream only where somebody listens. Default false.
+    pub extended: bool,
     /// How long a connection may take to be made. Default 5 s.
     pub connect_timeout: Duration,
     /// How long the first token may take. Default 15 s.
@@ -54,6 +66,7 @@ impl Config {
             model: model.into(),
             streaming: true,
             logprobs: provider == Provider::Slm,
+            extended: false,
             connect_timeout: Duration::from_secs(5),
             first_token_timeout: Duration::from_secs(15),
             next_token_timeout: Duration::from_secs(15),
@@ -115,6 +128,19 @@ impl OpenAiCompatible {
             Http::new(url.authority().rsplit('@').next().unwrap_or_default().to_owned(), &url, patience)?;
         Ok(Self { http, url, headers, config })
     }
+
+    /// What the model can do, as a server of Ghost Swarm's own says; none where another server answers, which cannot
+    /// tell. Asked once, before the first request.
+    ///
+    /// # Errors
+    /// [`Error`] where nobody answers, the server is not ready, or it has another model.
+    pub async fn capability(&self) -> Result<Option<Capability>, Error> {
+        let mut url = self.url.clone();
+        let path = url.path().trim_end_matches("chat/completions");
+        url.set_path(&format!("{path}models"));
+        let (status, headers, body) = self.http.get(&url, self.headers.clone(), LOOK).await?;
+        models::capability(&self.config, self.http.provider(), status, &headers, &body)
+    }
 }
 
 #[async_trait]
@@ -128,11 +154,12 @@ impl Backend for OpenAiCompatible {
     }
 
     async fn generate(&self, request: Request, deltas: Option<Deltas>) -> Result<Completion, Error> {
+        // A failure before the answer has begun has a status of its own; inside a stream it has none.
+        let streaming = self.config.streaming && (deltas.is_some() || !self.config.extended);
         let at_openai = self.url.host_str() == Some("api.openai.com");
-        let wire::Body { json, warnings } = wire::body(&request, &self.config, at_openai);
+        let wire::Body { json, warnings } = wire::body(&request, &self.config, streaming, at_openai);
         let call = self.http.post(&self.url, &json).headers(self.headers.clone());
-        let mut completion =
-            self.http.call::<fold::Fold>(call, self.config.streaming, &request, deltas).await?;
+        let mut completion = self.http.call::<fold::Fold>(call, streaming, &request, deltas).await?;
         completion.warnings.splice(..0, warnings);
         if completion.model.is_empty() {
             completion.model = request.model.unwrap_or_else(|| self.config.model.clone());

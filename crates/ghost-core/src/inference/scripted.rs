@@ -184,6 +184,7 @@ impl Scripted {
             model: request.model.clone().unwrap_or_else(|| self.model.clone()),
             request_id: None,
             logprobs: reply.confidence.map(f32::ln).into_iter().collect(),
+            tokens: Vec::new(),
             tool_calls: Vec::new(),
             warnings: Vec::new(),
         })

@@ -101,16 +101,25 @@ impl Capability {
     /// What is wrong, and where.
     pub fn parse(toml: &str) -> Result<Self, String> {
         let table: Self = toml::from_str(toml).map_err(|error| error.to_string().trim_end().to_owned())?;
-        if table.model.trim().is_empty() {
+        table.check()?;
+        Ok(table)
+    }
+
+    /// Checks every number, wherever the table comes from.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn check(&self) -> Result<(), String> {
+        if self.model.trim().is_empty() {
             return Err("model: must name the model".to_owned());
         }
-        if table.context_tokens == 0 || table.max_input_bytes == 0 {
+        if self.context_tokens == 0 || self.max_input_bytes == 0 {
             return Err("context_tokens and max_input_bytes: must be above 0".to_owned());
         }
-        if !table.general && table.kinds.is_empty() {
+        if !self.general && self.kinds.is_empty() {
             return Err("kinds: a model that is not general needs at least one [kinds.…]".to_owned());
         }
-        for (kind, skill) in &table.kinds {
+        for (kind, skill) in &self.kinds {
             let shares = [
                 ("accuracy", skill.accuracy),
                 ("coverage", skill.coverage),
@@ -120,7 +129,7 @@ impl Capability {
                 return Err(format!("kinds.{kind}.{name}: must be 0 to 1, not {share}"));
             }
         }
-        Ok(table)
+        Ok(())
     }
 }
 

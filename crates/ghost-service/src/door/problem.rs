@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use ghost_core::inference::openai_compatible::extension::REALM;
 use serde_json::{Value, json};
 
 /// Why a request was not done.
@@ -35,20 +36,25 @@ impl Problem {
     pub fn json(&self) -> Value {
         json!({ "error": { "code": self.code, "message": self.message } })
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, self.json().to_string()).into_response();
+    /// The response with this body, which callers of another form understand.
+    pub fn response(&self, body: &Value) -> Response {
+        let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ghost\""));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(REALM));
         }
         if let Some(time) = self.retry_after {
             // In whole seconds, and never at once.
             headers.insert(RETRY_AFTER, HeaderValue::from(time.as_secs_f64().ceil().max(1.0) as u64));
         }
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.response(&self.json())
     }
 }

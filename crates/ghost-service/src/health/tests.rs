@@ -62,3 +62,14 @@ async fn a_program_is_not_ready_before_its_model_is_and_once_it_is_told_to_end()
     draining.cancel();
     assert_eq!(health.obstacles().await, ["it was told to end"]);
 }
+
+#[tokio::test]
+async fn a_program_without_a_broker_waits_for_none() {
+    let health = Health::new("test", CancellationToken::new());
+    let model = health.waits_for("its model");
+    health.needs_no_broker();
+    assert_eq!(health.obstacles().await, ["it waits for its model"]);
+    drop(model);
+    assert!(health.obstacles().await.is_empty());
+    assert!(!health.metrics().await.contains("ghost_broker_up"));
+}

@@ -221,6 +221,7 @@ impl Folding for Fold {
             model: self.model,
             request_id,
             logprobs: Vec::new(),
+            tokens: Vec::new(),
             tool_calls,
             warnings,
         }

@@ -29,6 +29,8 @@ pub(crate) enum Meaning {
     TooLong { needed: u64, limit: u64 },
     /// A content filter.
     Filtered,
+    /// The engine behind it broke a promise, and would again.
+    Engine,
 }
 
 /// The error that a status, its headers and a complaint amount to.
@@ -48,6 +50,7 @@ pub(crate) fn failure(
     match (complaint.meaning, status) {
         (Some(Meaning::TooLong { needed, limit }), _) => return Error::ContextTooLong { needed, limit },
         (Some(Meaning::Filtered), _) => return Error::ContentFilter { provider, message },
+        (Some(Meaning::Engine), _) => return Error::Engine(message),
         (None, 413) => return Error::ContextTooLong { needed: 0, limit: 0 },
         (None, 401 | 403) => return Error::Authentication { provider, message },
         (None, 402) => return Error::Unavailable(format!("{provider} wants to be paid: {message}")),

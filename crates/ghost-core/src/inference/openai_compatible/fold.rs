@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::extension;
 use crate::inference::http::{Complaint, Fold as Folding, Meaning, Progress, numbers};
 use crate::inference::sse::Event;
 use crate::inference::{Completion, Finish, Request, Usage};
@@ -19,7 +20,10 @@ pub(super) struct Fold {
     refusal: String,
     calls: BTreeMap<u64, Call>,
     finish: Option<String>,
+    /// The stop string that ended it, where the server says so (vLLM, ours).
+    stop_reason: Option<String>,
     logprobs: Vec<f32>,
+    tokens: Vec<String>,
     usage: Option<Reported>,
     skipped: u32,
 }
@@ -41,6 +45,8 @@ struct Choice {
     #[serde(alias = "message")]
     delta: Option<Delta>,
     finish_reason: Option<String>,
+    /// vLLM puts a token's number here too.
+    stop_reason: Option<Value>,
     logprobs: Option<Logprobs>,
 }
 
@@ -80,6 +86,8 @@ struct Logprobs {
 
 #[derive(Deserialize)]
 struct TokenLogprob {
+    #[serde(default)]
+    token: String,
     logprob: f32,
 }
 
@@ -164,7 +172,7 @@ impl Folding for Fold {
             "length" => Finish::Length,
             "tool_calls" | "function_call" => Finish::ToolUse,
             _ if !self.calls.is_empty() => Finish::ToolUse,
-            _ => Finish::Stop,
+            _ => self.stop_reason.map_or(Finish::Stop, Finish::StopSequence),
         };
         if !self.refusal.is_empty() {
             warnings.push(format!("the model declined: {}", self.refusal));
@@ -176,6 +184,7 @@ impl Folding for Fold {
             model: self.model,
             request_id,
             logprobs: self.logprobs,
+            tokens: self.tokens,
             tool_calls: self.calls.into_values().map(Value::from).collect(),
             warnings,
         }
@@ -215,8 +224,13 @@ impl Fold {
                     call.arguments.push_str(&function.arguments.unwrap_or_default());
                 }
             }
-            let tokens = choice.logprobs.and_then(|logprobs| logprobs.content).unwrap_or_default();
-            self.logprobs.extend(tokens.into_iter().map(|token| token.logprob));
+            for token in choice.logprobs.and_then(|logprobs| logprobs.content).unwrap_or_default() {
+                self.logprobs.push(token.logprob);
+                self.tokens.push(token.token);
+            }
+            if let Some(Value::String(stop)) = choice.stop_reason {
+                self.stop_reason = Some(stop);
+            }
             self.finish = choice.finish_reason.or(self.finish.take());
         }
         alive
@@ -257,6 +271,8 @@ fn complaint(status: u16, error: &Value) -> Complaint {
         let mut counts = numbers(&lower);
         let limit = counts.next().unwrap_or(0);
         Some(Meaning::TooLong { needed: counts.next().unwrap_or(0), limit })
+    } else if kinds.contains(&extension::ENGINE_FAILED) {
+        Some(Meaning::Engine)
     } else if kinds.iter().any(|kind| kind.contains("content_filter") || kind.contains("content_policy")) {
         Some(Meaning::Filtered)
     } else {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Config;
+use super::{Config, extension};
 use crate::inference::{Request, Sampling, Shape, decimal, instructions};
 
 /// A call's body.
@@ -15,8 +15,10 @@ pub(super) struct Body {
 
 /// The body that asks for this. OpenAI's own newer models know only `max_completion_tokens`, all other endpoints know
 /// `max_tokens`.
-pub(super) fn body(request: &Request, config: &Config, at_openai: bool) -> Body {
+pub(super) fn body(request: &Request, config: &Config, streaming: bool, at_openai: bool) -> Body {
     let (format, words) = match &request.shape {
+        // Held to it, it need not be told: it is asked exactly as a model in the process would be.
+        _ if config.extended => (None, None),
         Shape::Json(schema) => (Some(schema), None),
         Shape::JsonOfSpans { schema, .. } => (Some(schema), Some(instructions::COPY.to_owned())),
         other => (None, instructions::shape(other)),
@@ -28,12 +30,15 @@ pub(super) fn body(request: &Request, config: &Config, at_openai: bool) -> Body 
     let model = request.model.as_deref().unwrap_or(&config.model);
     let mut json = json!({"model": model, "messages": messages});
     json[if at_openai { "max_completion_tokens" } else { "max_tokens" }] = request.max_tokens.into();
-    if config.streaming {
+    if streaming {
         json["stream"] = true.into();
         json["stream_options"] = json!({"include_usage": true});
     }
     if config.logprobs {
         json["logprobs"] = true.into();
+    }
+    if let Some(shape) = extension::write_shape(&request.shape).filter(|_| config.extended) {
+        json[extension::SHAPE] = shape;
     }
     if let Some(schema) = format {
         let schema = json!({"name": "answer", "schema": schema});
@@ -90,7 +95,7 @@ mod tests {
     #[test]
     fn a_request_of_a_small_model_streams_with_usage_and_log_probabilities() {
         let config = Config::new(Provider::Slm, "http://localhost:8080", "phi");
-        let body = body(&Request::new("hello"), &config, false).json;
+        let body = body(&Request::new("hello"), &config, true, false).json;
         let expected = json!({
             "model": "phi",
             "messages": [{"role": "user", "content": "hello"}],
@@ -103,9 +108,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_our_own_is_sent_the_shape_itself_and_no_words_about_it() {
+        let config = Config { extended: true, ..Config::new(Provider::Slm, "http://localhost:8090", "tiny") };
+        let shape = Shape::Span("a=1".to_owned());
+        let body = body(&Request { shape, ..Request::new("a=1") }, &config, false, false).json;
+        assert_eq!(body["messages"], json!([{"role": "user", "content": "a=1"}]), "as it was trained");
+        assert_eq!(body["shape"], json!({"type": "span", "source": "a=1"}));
+        assert!(body.get("response_format").is_none());
+    }
+
+    #[test]
     fn every_part_of_a_request_has_its_place() {
-        let mut config = Config::new(Provider::Llm, "https://api.openai.com/v1", "gpt");
-        config.streaming = false;
+        let config = Config::new(Provider::Llm, "https://api.openai.com/v1", "gpt");
         let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
         let request = Request {
             system: Some("be kind".to_owned()),
@@ -121,7 +135,7 @@ mod tests {
             tools: Some(json!([{"type": "function", "function": {"name": "clock"}}])),
             ..Request::new("hello")
         };
-        let Body { json: body, warnings } = body(&request, &config, true);
+        let Body { json: body, warnings } = body(&request, &config, false, true);
         assert_eq!((&body["seed"], warnings.len()), (&json!(3), 1), "OpenAI takes a seed and no top_k");
         assert_eq!(body["model"], "gpt-2");
         assert_eq!(body["messages"][0]["role"], "system");
