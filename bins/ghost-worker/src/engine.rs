@@ -13,11 +13,12 @@ use anyhow::{Context as _, anyhow};
 use ghost_core::config::{Config, LlmChoice, SlmChoice};
 use ghost_core::executor::{Executor, ExecutorConfig, Place};
 use ghost_core::inference::claude::{self, Claude};
-use ghost_core::inference::hybrid::{self, Engine, Slm};
+use ghost_core::inference::hybrid::{self, DraftCheck, Engine, Slm};
 use ghost_core::inference::openai_compatible::{self, OpenAiCompatible};
 use ghost_core::inference::pricing::{ModelStatus, Pricing};
 use ghost_core::inference::{Backend, Provider};
 use ghost_core::taskmaster::capability::Capability;
+use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use ghost_llama::Llama;
 use ghost_service::data_dir::DataDir;
 use ghost_service::models::capability;
@@ -173,12 +174,21 @@ pub fn model<'a>(choice: &LlmChoice<'a>) -> &'a str {
     }
 }
 
+/// Who judges the drafts of a model that takes any prompt; thresholds that contradict each other are reported elsewhere.
+fn draft_check(config: &Config) -> Option<DraftCheck> {
+    let routing = &config.routing;
+    let thresholds = Thresholds::new(routing.simple_threshold, routing.complex_threshold).ok()?;
+    let taskmaster = || TaskMaster::new(thresholds);
+    (routing.drafts > 0).then(|| DraftCheck { taskmaster: taskmaster(), samples: routing.drafts })
+}
+
 /// How the engine behaves.
 pub fn hybrid_config(config: &Config) -> hybrid::Config {
     hybrid::Config {
         fallback: config.routing.fallback,
         hybrid: config.routing.hybrid,
         llm_model: config.llm.model_or_default().to_owned(),
+        drafts: draft_check(config),
         ..hybrid::Config::default()
     }
 }

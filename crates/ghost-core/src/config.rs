@@ -102,6 +102,9 @@ settings! {
         complex_threshold: f64 = COMPLEX_THRESHOLD, share, Is "0.7";
         /// Whether the SLM answers what it can; if not, the LLM answers everything wherever there is one.
         hybrid: bool = ENABLE_HYBRID_INFERENCE, switch, Is "true";
+        /// How many further samples the SLM gives where its draft is to decide, so that they can be compared; 0 gives the
+        /// draft as it is.
+        drafts: u32 = SLM_DRAFTS, drafts, Is "2";
         /// Whether the LLM answers where the SLM fails.
         fallback: bool = ENABLE_SLM_FALLBACK, switch, Is "true";
     }

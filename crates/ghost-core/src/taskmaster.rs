@@ -95,7 +95,8 @@ impl Thresholds {
         }
     }
 
-    fn complexity(self, score: f64) -> Complexity {
+    /// What a score is called.
+    pub fn complexity(self, score: f64) -> Complexity {
         if score < self.simple {
             Complexity::Simple
         } else if score > self.complex {
@@ -159,7 +160,9 @@ impl TaskMaster {
     /// The probability, once drafts are seen, that the first of them would not do.
     pub fn need_after(&self, request: &TaskRequest, drafts: &[Option<Answer>]) -> f64 {
         let features = Features::of(request);
-        let views = drafts::views(&request.description, drafts, self.model.need.gain(&features));
+        let material = request.parameters.prompt.as_deref().unwrap_or_default();
+        let prompt = [&request.description, material].join("\n");
+        let views = drafts::views(&prompt, drafts, self.model.need.gain(&features));
         sigmoid(f64::from(self.model.drafts.log_odds(&features, &views)))
     }
 

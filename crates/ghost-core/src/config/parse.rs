@@ -109,6 +109,10 @@ pub(super) fn layers(text: &str) -> Result<u32, String> {
     whole(text, 0..=10_000)
 }
 
+pub(super) fn drafts(text: &str) -> Result<u32, String> {
+    whole(text, 0..=8)
+}
+
 pub(super) fn tasks(text: &str) -> Result<u64, String> {
     whole(text, 1..=1_000_000_000)
 }

@@ -29,7 +29,10 @@ use crate::task::{Kind, TaskRequest};
 use crate::taskmaster::capability::Capability;
 use crate::taskmaster::route::{Available, Decision, Route};
 
+pub use self::drafts::DraftCheck;
+
 mod caller;
+mod drafts;
 mod relay;
 
 /// How the engine behaves.
@@ -51,6 +54,8 @@ pub struct Config {
     pub postpone: Duration,
     /// When a provider that keeps failing is left alone.
     pub breaker: breaker::Config,
+    /// Who judges a draft that is to decide ([`Route::SlmThenLlm`]). Default: nobody, it is given as it is.
+    pub drafts: Option<DraftCheck>,
 }
 
 impl Default for Config {
@@ -65,6 +70,7 @@ impl Default for Config {
             backoff: backoff.expect("0.2 s is above zero and below 1 s"),
             postpone: Duration::from_secs(5),
             breaker: breaker::Config::default(),
+            drafts: None,
         }
     }
 }
@@ -257,11 +263,16 @@ impl Engine {
                 },
             )
         };
-        if let Some((code, words)) = doubt {
-            let failure = Failure::new(code, words);
-            if let Some(attempt) = attempts.last_mut() {
-                attempt.failure = Some(failure.clone());
-            }
+        let mut failure = doubt.map(|(code, words)| Failure::new(code, words));
+        let noted = attempts.len() - 1;
+        let decides =
+            job.decision.route == Route::SlmThenLlm && self.llm.is_some() && self.may_fall_back(job);
+        if let Some(check) = self.config.drafts.as_ref().filter(|_| decides && failure.is_none()) {
+            let asked = (caller, &request, &self.patience());
+            failure = check.doubt(job, &completion, asked, price, attempts).await.map_err(Miss::Call)?;
+        }
+        if let Some(failure) = failure {
+            attempts[noted].failure = Some(failure.clone());
             return Err(Miss::Withheld(failure));
         }
         if let Some(relay) = later {

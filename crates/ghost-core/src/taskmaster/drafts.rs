@@ -28,6 +28,8 @@ pub enum Answer {
     Text(String),
 }
 
+/// A text of so many bytes is an answer and nothing else.
+const MAX_BARE: usize = 80;
 /// Longer answers are compared by their beginning.
 const MAX_ANSWER: usize = 4096;
 
@@ -59,6 +61,27 @@ impl Answer {
         }
         let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
         Some(Answer::Text(words.join(" ").trim_end_matches('.').to_owned()))
+    }
+
+    /// What a longer text comes to: what stands in its box, after its last "answer", or the last number of its last line.
+    pub fn concluding(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.len() <= MAX_BARE && !text.contains('\n') || text.starts_with(['[', '{']) {
+            return Self::of(text);
+        }
+        if let Some((_, boxed)) = text.rsplit_once("\\boxed{") {
+            return Self::of(boxed.split('}').next()?);
+        }
+        let small = text.to_ascii_lowercase();
+        if let Some(place) = small.rfind("answer") {
+            let after = text[place..].split_once([' ', ':', '*']).map_or("", |(_, after)| after);
+            let after = after.lines().next()?.trim_start_matches(['*', ' ', ':', '=']);
+            let after = after.strip_prefix("is").unwrap_or(after).trim_matches(['*', ' ', ':', '.', '$']);
+            if !after.is_empty() && after.len() <= MAX_BARE {
+                return last_number(after).map(Answer::Number).or_else(|| Self::of(after));
+            }
+        }
+        last_number(text.lines().next_back()?).map(Answer::Number)
     }
 
     /// Whether both say the same.
@@ -97,6 +120,12 @@ fn number(text: &str) -> Option<f64> {
     let bare = bare.trim_end_matches(['.', '%']);
     let plain = bare.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
     plain.then(|| bare.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
+}
+
+fn last_number(text: &str) -> Option<f64> {
+    text.split_whitespace()
+        .rev()
+        .find_map(|word| number(word.trim_matches(['*', '(', ')', '.', ',', ';', ':', '!', '?'])))
 }
 
 /// A literal without spaces and trailing commas between its parts, and with one sort of quotation mark.
@@ -261,6 +290,22 @@ mod tests {
     fn answers_that_differ_do_not_agree() {
         assert!(!same("3", "4") && !same("A", "B") && !same("[1]", "(1)") && !same("'a b'", "'ab'"));
         assert!(!same("Paris", "Rome") && !same("3", "three"));
+    }
+
+    #[test]
+    fn a_longer_text_comes_to_its_conclusion() {
+        let number = |text: &str| match Answer::concluding(text) {
+            Some(Answer::Number(number)) => number,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(number("She gives 4 away.\n12 - 4 = 8\nSo she has 8 apples left."), 8.0);
+        assert_eq!(number("It is long.\nThe answer is **1,200**."), 1200.0);
+        assert_eq!(number("Thus we have\n$$x = \\boxed{42}$$\nwhich is what was asked for."), 42.0);
+        assert_eq!(Answer::concluding("First, A is wrong.\nAnswer: (B)"), Some(Answer::Choice('B')));
+        assert_eq!(Answer::concluding("[1, 2]"), Answer::of("[1,2]"));
+        assert_eq!(Answer::concluding("Dear all,\nthank you for coming.\nYours, Ann"), None);
+        assert_eq!(Answer::concluding("answer"), Answer::of("answer"));
+        assert_eq!(Answer::concluding(""), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::inference::scripted::{Reply, Script, Scripted};
+use crate::taskmaster::{TaskMaster, Thresholds};
 
 const SPECIALIST: &str = "model = 'tiny'\ncontext_tokens = 1024\nmax_input_bytes = 800\n\
     [kinds.json_field]\naccuracy = 0.98\ncoverage = 0.9\nmin_confidence = 0.6\n";
@@ -296,4 +297,47 @@ async fn a_call_is_billed_by_the_model_that_answered_and_never_as_free() {
     let (bill, yardstick) = cost("nobody-knows-1", "nobody-knows-2").await;
     assert!(bill >= 6_000, "at least as dear as the dearest that we know");
     assert_eq!(yardstick, bill, "nothing is saved against an unknown price");
+}
+
+/// An engine whose local model says these things one after the other, and whose drafts are compared.
+fn cascade(drafts: [&str; 3]) -> (Engine, Arc<Scripted>) {
+    let slm = scripted(Provider::Slm, Script::steps(drafts));
+    let check = DraftCheck { taskmaster: TaskMaster::new(Thresholds::default()), samples: 2 };
+    let config = Config { drafts: Some(check), ..Config::default() };
+    let local = Slm { backend: slm.clone(), capability: Capability::general("phi") };
+    (Engine::build(config, Some(local), claude(Script::always("eight")), Pricing::builtin()), slm)
+}
+
+fn sum() -> Job {
+    let request =
+        TaskRequest::new("llm_inference", "Ann has 12 apples and gives away a third. How many are left?");
+    Job { request, kind: None, ..job(Route::SlmThenLlm) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_that_others_agree_with_is_given_and_each_sample_is_noted() {
+    let (engine, slm) = cascade(["8", "So 8 are left.", "The answer is 8."]);
+    assert_eq!(infer(&engine, sum()).await, is("slm 8", &["ok", "ok", "ok"]));
+    let seeds: Vec<_> = slm.requests().iter().map(|request| request.sampling.seed).collect();
+    assert_eq!(seeds, [None, Some(1), Some(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_that_others_contradict_goes_up() {
+    let (engine, _) = cascade(["9", "8", "8"]);
+    assert_eq!(infer(&engine, sum()).await, is("llm eight", &["drafts_disagree", "ok", "ok", "ok"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_is_not_compared_where_that_decides_nothing() {
+    let essay = "Dear all,\nthank you for coming.\nYours, Ann";
+    let (engine, slm) = cascade([essay, "never", "asked"]);
+    assert_eq!(infer(&engine, sum()).await, is(&format!("slm {essay}"), &["ok"]));
+    assert_eq!(slm.calls(), 1, "nothing in it can be compared");
+    let (engine, slm) = cascade(["9", "8", "8"]);
+    assert_eq!(
+        infer(&engine, Job { decision: job(Route::Slm).decision, ..sum() }).await,
+        is("slm 9", &["ok"])
+    );
+    assert_eq!(slm.calls(), 1, "the route is the SLM's");
 }
