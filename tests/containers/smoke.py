@@ -2,7 +2,9 @@
 
 Needs Docker and Python's standard library. It builds the images, waits until everything is healthy, has the simple tasks of
 examples/tasks.jsonl answered, then kills a worker, kills Redis, and cuts a worker off the network in the middle of many tasks.
-Every task that was accepted must be settled, once, with its own answer. At the end the project and its volume are removed.
+Every task that was accepted must be settled, once, with its own answer. Then it comes up once more with the profile
+`slm-server`, and the same tasks must get the same answers from the one engine that all workers share. At the end the project
+and its volume are removed.
 """
 
 import json
@@ -30,8 +32,23 @@ SETTINGS = {
     "DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", "0"),
     "COMPOSE_DOCKER_CLI_BUILD": "1",
 }
+# What stands in .env where the workers of a machine share one engine.
+SHARED_ENGINE = {
+    "COMPOSE_PROFILES": "slm-server",
+    "SLM_ENDPOINT": "http://slm-server:8090/v1",
+    "SLM_MODEL": "ghost-tiny",
+}
 # Keys of the caller's environment must not reach the swarm: its answers are to be the local model's.
-UNSET = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENAI_API_BASE", "SLM_ENDPOINT", "GHOST_API_TOKEN", "REDIS_URL")
+UNSET = (
+    "ANTHROPIC_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENAI_API_BASE",
+    "SLM_API_KEY",
+    "SLM_MODEL_PATH",
+    "GHOST_API_TOKEN",
+    "REDIS_URL",
+    *SHARED_ENGINE,
+)
 
 
 def say(words):
@@ -159,6 +176,42 @@ def main():
             code = run("docker", "inspect", "-f", "{{.State.ExitCode}}", container)
             assert code == "0", f"{service} ended with {code} when it was told to stop"
     say("all ended in good order")
+    shared_engine(answers)
+
+
+def shared_engine(answers):
+    """The same tasks again, answered by the one engine that both workers ask."""
+    SETTINGS.update(SHARED_ENGINE)
+    compose("up", "-d", "--scale", "worker=2", quiet=False)
+    server = containers("slm-server")[0]
+    until("that the model's server was healthy", 60, lambda: health(server) == "healthy")
+    until("that both workers are registered", 60, lambda: workers() == 2)
+    work = [task | {"task_id": f"{task['task_id']}-shared"} for task in simple_tasks() if task["task_id"] in answers]
+    for task in work:
+        submitted(task)
+    for task in work:
+        record = settled(task["task_id"], 60)
+        assert record["status"] == "completed", f"{task['task_id']} is {record['status']}: {record['error']}"
+        original = task["task_id"].rsplit("-", 1)[0]
+        assert record["result"]["text"] == answers[original]["text"], f"{task['task_id']} has another answer than {original}"
+    requests = metric(server, "ghost_slm_requests_total")
+    assert requests >= len(work), f"the model's server took up {requests} requests for {len(work)} tasks"
+    say(f"{len(work)} tasks answered alike by the one engine of the profile slm-server")
+    compose("stop", quiet=False)
+    code = run("docker", "inspect", "-f", "{{.State.ExitCode}}", server)
+    assert code == "0", f"slm-server ended with {code} when it was told to stop"
+
+
+def health(container):
+    return run("docker", "inspect", "-f", "{{.State.Health.Status}}", container)
+
+
+def metric(container, name):
+    """A number that a program tells, asked inside the swarm's network."""
+    address = run("docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+    with urllib.request.urlopen(f"http://{address}:8082/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 def workers():

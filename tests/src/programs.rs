@@ -29,6 +29,14 @@ impl Program {
     /// # Panics
     /// Where it was not built.
     pub fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        Self::typed(name, &[], settings)
+    }
+
+    /// The same with words behind its name, as in `serve`.
+    ///
+    /// # Panics
+    /// Where it was not built.
+    pub fn typed(name: &str, words: &[&str], settings: &[(&str, &str)]) -> Self {
         let path = path(name);
         assert!(
             path.is_file(),
@@ -36,6 +44,7 @@ impl Program {
             path.display()
         );
         let mut child = Command::new(path)
+            .args(words)
             .env_clear()
             .envs([("HEALTH_PORT", "0"), ("A2A_PORT", "0"), ("ORCHESTRATOR_PORT", "0")])
             .envs(settings.iter().copied())

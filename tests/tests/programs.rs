@@ -165,6 +165,83 @@ async fn the_four_programs_answer_tasks_with_the_model_that_the_worker_announced
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_workers_share_the_engine_of_a_server_that_came_after_them() {
+    let place = Place::new();
+    let data = place.data.path().to_str().expect("a path in UTF-8");
+    // A port that was free a moment ago, as the workers must know it before the server is there.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    let url = format!("http://127.0.0.1:{port}/v1");
+    drop(listener);
+    let settings =
+        [("SLM_ENDPOINT", url.as_str()), ("SLM_MODEL", "ghost-tiny"), ("SLM_API_KEY", "opensesame")];
+    let (mut ann, mut bob) =
+        (place.program("ghost-worker", &settings), place.program("ghost-worker", &settings));
+    let waits = ann.health().await;
+    ann.wait_for("waiting for the local model").await;
+    bob.wait_for("waiting for the local model").await;
+    let get = async |url: String| {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let response = client.get(url).bearer_auth("opensesame").send().await.expect("it answers");
+        (response.status().as_u16(), response.text().await.expect("text"))
+    };
+    let (status, why) = get(format!("http://127.0.0.1:{waits}/readyz")).await;
+    assert!(status == 503 && why.contains("it waits for its model"), "{why}");
+
+    let served =
+        [("SLM_SERVER_PORT", port.as_str()), ("GHOST_API_TOKEN", "opensesame"), ("GHOST_DATA", data)];
+    let mut server = Program::typed("ghost-worker", &["serve"], &served);
+    let health = server.health().await;
+    server.wait_for("the local model ghost-tiny answers").await;
+    for worker in [&mut ann, &mut bob] {
+        worker.wait_for("the local model ghost-tiny is there").await;
+        worker.wait_for("tasks at once").await;
+    }
+    let (status, models) = get(format!("{url}/models")).await;
+    assert!(status == 200 && models.contains("\"ghost-tiny\""), "{models}");
+
+    let _orchestrator = place.program("ghost-orchestrator", &[]);
+    let (_, door) = place.door().await;
+    let task = json!({"task_type": "json_field", "description": "Get the carrier",
+                      "parameters": {"prompt": "{\"id\": 4711, \"carrier\": \"DHL\"}"}});
+    let keys = submit(&door, std::iter::repeat_n(task, 10)).await;
+    for record in all_settled(&door, &keys).await {
+        assert_eq!(answer(&record).trim(), "DHL", "{record:?}");
+        assert_eq!(
+            record.decision.route.name(),
+            "slm",
+            "what the server said of its model decided the route"
+        );
+    }
+    let (_, metrics) = get(format!("http://127.0.0.1:{health}/metrics")).await;
+    assert!(metrics.lines().any(|told| told == "ghost_slm_requests_total 10.0"), "{metrics}");
+    assert!(!metrics.contains("ghost_broker_up"), "it has no broker:\n{metrics}");
+
+    let asked = tokio::process::Command::new(programs::path("ghost-worker"))
+        .arg("health")
+        .env_clear()
+        .env("HEALTH_PORT", health.to_string())
+        .output()
+        .await
+        .expect("it starts");
+    assert_eq!(asked.status.code(), Some(0));
+    server.signal("TERM");
+    let (code, said) = server.end().await;
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_an_llm_does_not_wait_for_the_local_models_server() {
+    let place = Place::new();
+    let (settings, nobody) = ([("SLM_MODEL", "ghost-tiny")], ("SLM_ENDPOINT", "http://127.0.0.1:1/v1"));
+    let claude = [("ANTHROPIC_API_KEY", "test-key"), ("ANTHROPIC_BASE_URL", place.claude.url())];
+    let mut worker = place.program("ghost-worker", &[settings.as_slice(), &claude, &[nobody]].concat());
+    let warned = worker.wait_for("the local model cannot be reached").await;
+    assert!(warned.contains("the LLM takes everything"), "{warned}");
+    worker.wait_for("tasks at once").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_killed_costs_no_task_and_settles_none_twice() {
     const TASKS: usize = 60;
     let place = Place::new();

@@ -275,3 +275,15 @@ async fn a_door_that_closes_does_not_wait_for_ever() {
     door.shutdown.cancel();
     door.serving.await.expect("it has ended");
 }
+
+#[tokio::test]
+async fn a_door_refuses_in_the_form_that_its_callers_expect() {
+    let door = Door::open(&address(Some("s3cret")), patient()).await.expect("a free port");
+    let door = door.wording(|problem| serde_json::json!({ "sorry": problem.code }));
+    let (address, shutdown) = (door.address(), CancellationToken::new());
+    let serving = tokio::spawn(door.serve(hello(), Router::new(), shutdown.clone()));
+    let door = Opened { address, shutdown, serving };
+    let (status, said) = door.ask(&["Host: any.name"]).await;
+    assert!(status == 401 && said.contains("www-authenticate"), "{said}");
+    assert!(said.ends_with(r#"{"sorry":"unauthorized"}"#), "{said}");
+}

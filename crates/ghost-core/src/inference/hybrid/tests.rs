@@ -107,6 +107,16 @@ async fn an_slm_that_is_not_sure_passes_is_cut_off_or_fails_has_not_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_local_model_that_came_later_answers_from_then_on() {
+    let engine = engine(None, claude(Script::always("Ann of the LLM")));
+    assert_eq!(engine.available().slm, None);
+    assert_eq!(infer(&engine, job(Route::Slm)).await, is("llm Ann of the LLM", &["ok"]));
+    engine.learn_of(specialist(Reply::text("Ann").confident(0.9)).expect("one"));
+    assert!(engine.available().slm.is_some_and(|slm| slm.model == "tiny"));
+    assert_eq!(infer(&engine, job(Route::Slm)).await, is("slm Ann", &["ok"]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forced_slm_never_falls_back() {
     let engine = engine(specialist(Reply::text("Ann").confident(0.1)), claude(Script::always("Ann")));
     let mut forced = job(Route::Slm);

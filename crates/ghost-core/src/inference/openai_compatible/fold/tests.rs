@@ -87,6 +87,18 @@ fn every_finish_reason_has_its_meaning() {
 }
 
 #[test]
+fn a_stop_string_is_told_by_servers_that_name_it() {
+    let ended_by = |stop: Value| {
+        let mut last = chunk(json!({}), Some("stop"));
+        last["choices"][0]["stop_reason"] = stop;
+        fold(&[chunk(json!({"content": "x"}), None), last]).1.finish
+    };
+    assert_eq!(ended_by(json!("END")), Finish::StopSequence("END".to_owned()));
+    // vLLM puts the number of a token here, which says no more than that it stopped.
+    assert_eq!((ended_by(json!(7)), ended_by(Value::Null)), (Finish::Stop, Finish::Stop));
+}
+
+#[test]
 fn usage_that_nobody_reports_is_estimated_and_said_so() {
     let (_, whole) = fold(&[chunk(json!({"content": "12345"}), Some("stop"))]);
     assert_eq!((whole.usage.input_tokens, whole.usage.output_tokens), (2, 2));
@@ -103,7 +115,7 @@ fn a_broken_chunk_is_skipped_and_an_error_among_the_chunks_is_one() {
 }
 
 #[test]
-fn every_server_complains_about_the_length_in_its_own_way() {
+fn every_server_complains_in_its_own_way() {
     let meaning = |body: Value| <Fold as Folding>::complaint(400, &body.to_string()).meaning;
     let too_long = |needed, limit| Some(Meaning::TooLong { needed, limit });
     let llama = json!({"error": {"code": 400, "type": "exceed_context_size_error", "message": "too big",
@@ -116,6 +128,8 @@ fn every_server_complains_about_the_length_in_its_own_way() {
     assert_eq!(meaning(vllm), too_long(5000, 4097));
     let filtered = json!({"error": {"code": "content_filter", "message": "no"}});
     assert_eq!(meaning(filtered), Some(Meaning::Filtered));
+    let engine = json!({"error": {"type": "server_error", "code": "engine_failed", "message": "no"}});
+    assert_eq!(meaning(engine), Some(Meaning::Engine));
     let ollama = <Fold as Folding>::complaint(404, "{\"error\": \"model not found\"}");
     assert_eq!((ollama.message.as_str(), ollama.meaning), ("model not found", None));
     for strange in ["{\"detail\":\"no route\"}", "42", "[]", "null", "nothing", ""] {
