@@ -143,10 +143,7 @@ impl Fields {
     fn number(&mut self, name: &str) -> Result<Option<f32>, Refusal> {
         match self.take(name) {
             None => Ok(None),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "what is out of range is refused by its value"
-            )]
+            // What is out of range is refused by its value.
             Some(value) => match value.as_f64() {
                 Some(value) => Ok(Some(value as f32)),
                 None => Err(Refusal::invalid(name, "must be a number")),

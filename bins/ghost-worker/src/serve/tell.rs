@@ -4,6 +4,7 @@
 //! its own. Beyond OpenAI's form, `stop_reason` is the stop string that ended the answer, as vLLM says it; and the
 //! log-probabilities hold one more token, without a text: the one that ended the turn.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use super::{Asked, Refusal};
 const PARTS: usize = 64;
 /// OpenAI's word for a probability of nothing.
 const NEVER: f64 = -9_999.0;
-/// The name of a call, by which its server finds it in the log.
+/// The name of an answer, as clients show it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Has the model answer, and tells what it says. `withdrawn` lives as long as somebody waits for that.
@@ -58,15 +59,12 @@ pub(super) async fn answer(
         Some(Heard::End(Err(error))) => return Err(error.into()),
         first => first,
     };
-    let opening = head.chunk(json!({ "role": "assistant", "content": "" }), None);
-    let state = Telling { head, live, first, done: false };
-    let rest = stream::unfold(state, |mut telling| async move {
-        let events = telling.next().await?;
-        Some((stream::iter(events), telling))
+    let opening = data(&head.chunk(json!({ "role": "assistant", "content": "" }), None));
+    let telling = Telling { head, live, heard: first, due: VecDeque::from([opening]) };
+    let events = stream::unfold(telling, |mut telling| async move {
+        let event = telling.next().await?;
+        Some((Ok::<_, Infallible>(event), telling))
     });
-    let opening = stream::iter([stream::iter(vec![data(&opening)])]);
-    let events = futures_util::StreamExt::flatten(futures_util::StreamExt::chain(opening, rest));
-    let events = futures_util::StreamExt::map(events, Ok::<_, Infallible>);
     let alive = KeepAlive::new().interval(heartbeat).text("still here");
     Ok((id, Sse::new(events).keep_alive(alive)).into_response())
 }
@@ -109,37 +107,32 @@ impl Live {
 struct Telling {
     head: Head,
     live: Live,
-    /// What was heard before it began.
-    first: Option<Heard>,
-    done: bool,
+    /// What was heard already.
+    heard: Option<Heard>,
+    /// Events that are due.
+    due: VecDeque<Event>,
 }
 
 impl Telling {
-    /// The next events; none after the last one.
-    async fn next(&mut self) -> Option<Vec<Event>> {
-        if self.done {
-            return None;
+    /// The next event; none after the last one.
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.due.pop_front() {
+            return Some(event);
         }
-        let heard = match self.first.take() {
-            None => self.live.next().await,
-            first => first,
+        let heard = match self.heard.take() {
+            None => self.live.next().await?,
+            Some(heard) => heard,
         };
-        Some(match heard {
-            Some(Heard::Part(text)) => vec![data(&self.head.chunk(json!({ "content": text }), None))],
-            Some(Heard::End(end)) => {
-                self.done = true;
-                let mut events = match end {
-                    Ok(completion) => self.head.closing(&completion).iter().map(data).collect(),
-                    Err(error) => {
-                        debug!(error = %error, "an answer broke off: {error}");
-                        vec![data(&Refusal::from(error).json())]
-                    }
-                };
-                events.push(Event::default().data("[DONE]"));
-                events
+        match heard {
+            Heard::Part(text) => return Some(data(&self.head.chunk(json!({ "content": text }), None))),
+            Heard::End(Ok(completion)) => self.due.extend(self.head.closing(&completion).iter().map(data)),
+            Heard::End(Err(error)) => {
+                debug!(error = %error, "an answer broke off: {error}");
+                self.due.push_back(data(&Refusal::from(error).json()));
             }
-            None => return None,
-        })
+        }
+        self.due.push_back(Event::default().data("[DONE]"));
+        self.due.pop_front()
     }
 }
 
