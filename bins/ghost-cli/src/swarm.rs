@@ -172,11 +172,7 @@ impl Swarm {
         let (mut infer, mut rest) = (Stage::new(), Stage::new());
         infer.tasks.spawn("worker", worker.run(infer.shutdown.clone()));
         if let Some(absent) = models.absent.take() {
-            let shutdown = infer.shutdown.clone();
-            infer.tasks.spawn("model's server", async move {
-                // Told to end, nobody needs it any more.
-                let _ = shutdown.run_until_cancelled(absent.wait()).await;
-            });
+            infer.tasks.spawn("model's server", absent.wait_until(infer.shutdown.clone()));
         }
         rest.tasks.spawn("orchestrator", orchestrator.run(rest.shutdown.clone()));
         rest.tasks.spawn("evaluator", evaluator.run(rest.shutdown.clone()));

@@ -23,6 +23,7 @@ use ghost_llama::Llama;
 use ghost_service::data_dir::DataDir;
 use ghost_service::models::capability;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::tiny;
@@ -52,6 +53,18 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Waits until there is somebody who can answer: where there is no LLM to do its work meanwhile, for the local model's
+    /// server.
+    pub async fn wait_for_anybody(&mut self) {
+        if !self.engine.available().llm
+            && let Some(absent) = self.absent.take()
+        {
+            absent.wait().await;
+        }
+    }
+}
+
 /// A local model whose server is not there yet.
 pub struct Absent {
     engine: Arc<Engine>,
@@ -77,6 +90,12 @@ impl Absent {
         };
         info!("the local model {} is there", slm.capability.model);
         self.engine.learn_of(slm);
+    }
+
+    /// The same, for as long as anybody needs it.
+    pub async fn wait_until(self, shutdown: CancellationToken) {
+        // Told to end, nobody does.
+        let _ = shutdown.run_until_cancelled(self.wait()).await;
     }
 }
 
@@ -129,11 +148,17 @@ pub fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
         Ok(None) => (None, None),
         Err(error) => {
             missing = endpoint(config);
-            let rest = match config.llm.choice() {
-                Some(_) => "the LLM takes everything",
-                None => "no task can be answered until it does, or until ANTHROPIC_API_KEY is set",
+            let (what, until) = match missing {
+                Some(_) => ("is not there yet", "is"),
+                None => ("does not load", "does"),
             };
-            let what = if missing.is_some() { "cannot be reached" } else { "does not load" };
+            let rest = match (config.llm.choice(), &missing) {
+                (Some(_), None) => "the LLM takes everything".to_owned(),
+                (Some(_), Some(_)) => "the LLM takes everything until then".to_owned(),
+                (None, _) => {
+                    format!("no task can be answered until it {until}, or until ANTHROPIC_API_KEY is set")
+                }
+            };
             warnings.push(format!("the local model {what}, so {rest}: {error:#}"));
             (None, None)
         }
@@ -240,7 +265,7 @@ pub fn slm(
     executor: &Executor,
 ) -> anyhow::Result<Option<(Slm, Option<Place>)>> {
     if let Some(endpoint) = endpoint(config) {
-        let slm = at_once_from(reach(&endpoint))??;
+        let slm = blocking(reach(&endpoint))??;
         return Ok(Some((slm, None)));
     }
     // Each of the tasks that a worker has at once may ask at the same moment.
@@ -305,7 +330,7 @@ async fn reach(config: &openai_compatible::Config) -> anyhow::Result<Slm> {
 }
 
 /// The answer to a question over the network, for code that blocks, wherever it runs.
-fn at_once_from<T: Send>(question: impl Future<Output = T> + Send) -> anyhow::Result<T> {
+fn blocking<T: Send>(question: impl Future<Output = T> + Send) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = thread::scope(|scope| scope.spawn(|| runtime.block_on(question)).join());
     answer.map_err(|_| anyhow!("asking for it panicked"))

@@ -111,19 +111,14 @@ async fn work(start: Start) -> anyhow::Result<()> {
     for warning in &models.warnings {
         warn!("{warning}");
     }
-    let mut tasks = Owned::new(shutdown.drain.clone());
-    if let Some(absent) = models.absent.take() {
-        if models.engine.available().llm {
-            let shutdown = shutdown.drain.clone();
-            tasks.spawn("model's server", async move {
-                // Told to end, nobody needs it any more.
-                let _ = shutdown.run_until_cancelled(absent.wait()).await;
-            });
-        } else if shutdown.drain.run_until_cancelled(absent.wait()).await.is_none() {
-            return Ok(());
-        }
+    if shutdown.drain.run_until_cancelled(models.wait_for_anybody()).await.is_none() {
+        return Ok(());
     }
     drop(wait);
+    let mut tasks = Owned::new(shutdown.drain.clone());
+    if let Some(absent) = models.absent.take() {
+        tasks.spawn("model's server", absent.wait_until(shutdown.drain.clone()));
+    }
     let config = config(&settings, agent_id, thresholds(&settings)?);
     let worker = Worker::build(config, Deps { broker, engine: models.engine.clone() });
     tasks.spawn("worker", worker.run(shutdown.drain));

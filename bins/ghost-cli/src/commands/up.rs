@@ -69,7 +69,10 @@ pub(crate) async fn perform(context: &Context, _: Args) -> anyhow::Result<Exit> 
     hub.tell(&health);
     let hub_at = hub.address();
     let wait = health.waits_for("its model");
-    let models = tokio::task::block_in_place(|| swarm::load(context, &place))?;
+    let mut models = tokio::task::block_in_place(|| swarm::load(context, &place))?;
+    if shutdown.drain.run_until_cancelled(models.wait_for_anybody()).await.is_none() {
+        return Ok(Exit::Success);
+    }
     drop(wait);
     let mut swarm = Swarm::start(context, broker, models, life)?;
     let deps = api::Deps { handle: swarm.handle().clone(), open: health.open_routes() };
