@@ -46,7 +46,7 @@ pub(crate) enum Event {
     /// More text.
     Delta(String),
     /// The end, at this time.
-    End(Instant, Result<Completion, inference::Error>),
+    End(Instant, Box<Result<Completion, inference::Error>>),
 }
 
 impl Job {
@@ -68,7 +68,7 @@ impl Job {
     /// Tells whoever still listens how it ended.
     pub(crate) fn end(&self, result: Result<Completion, inference::Error>) {
         // Nobody may be there to hear it.
-        let _ = self.events.send(Event::End(Instant::now(), result));
+        let _ = self.events.send(Event::End(Instant::now(), Box::new(result)));
     }
 
     /// Hands on text, where somebody reads it as it appears.

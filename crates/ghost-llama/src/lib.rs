@@ -163,7 +163,7 @@ async fn follow(
 ) -> Option<Result<Completion, inference::Error>> {
     while let Some(event) = reports.recv().await {
         match (event, &deltas) {
-            (Event::End(_, result), _) => return Some(result),
+            (Event::End(_, result), _) => return Some(*result),
             (Event::Delta(text), Some(deltas)) => {
                 if deltas.send(text).await.is_err() {
                     return Some(Err(inference::Error::Cancelled));

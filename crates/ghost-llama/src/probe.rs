@@ -71,11 +71,11 @@ impl Llama {
             match reports.blocking_recv() {
                 Some(Event::Read(at)) => read = read.max(at),
                 Some(Event::Delta(_)) => {}
-                Some(Event::End(at, Ok(_))) => {
+                Some(Event::End(at, result)) => {
+                    result.map_err(|error| Error::Start(error.to_string()))?;
                     end = end.max(at);
                     left -= 1;
                 }
-                Some(Event::End(_, Err(error))) => return Err(Error::Start(error.to_string())),
                 None => return Err(Error::Start("the engine's thread has ended; see the log".into())),
             }
         }

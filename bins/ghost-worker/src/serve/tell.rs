@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +13,7 @@ use axum::Json;
 use axum::http::header::HeaderName;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use ghost_core::id::TaskId;
 use ghost_core::inference::{Backend, Completion, Error, Finish, Usage};
@@ -53,7 +53,7 @@ pub(super) async fn answer(
         return Ok((id, Json(head.whole(&completion))).into_response());
     }
     let (parts, heard) = mpsc::channel(PARTS);
-    let answer = Box::pin(async move { backend.generate(request, Some(parts)).await });
+    let answer: BoxFuture<_> = Box::pin(async move { backend.generate(request, Some(parts)).await });
     let mut live = Live { answer: Some(answer), end: None, heard, _withdrawn: withdrawn };
     let first = match live.next().await {
         Some(Heard::End(Err(error))) => return Err(error.into()),
@@ -72,7 +72,7 @@ pub(super) async fn answer(
 /// An answer as it appears.
 struct Live {
     /// Ended where it is none.
-    answer: Option<Pin<Box<dyn Future<Output = Result<Completion, Error>> + Send>>>,
+    answer: Option<BoxFuture<'static, Result<Completion, Error>>>,
     /// How it ended, until that is told.
     end: Option<Result<Completion, Error>>,
     heard: mpsc::Receiver<String>,
@@ -82,7 +82,7 @@ struct Live {
 /// What an answer brings.
 enum Heard {
     Part(String),
-    End(Result<Completion, Error>),
+    End(Result<Box<Completion>, Error>),
 }
 
 impl Live {
@@ -98,7 +98,7 @@ impl Live {
         // Nobody speaks any more, so this waits for nothing: it brings what was said last.
         match self.heard.recv().await {
             Some(part) => Some(Heard::Part(part)),
-            None => self.end.take().map(Heard::End),
+            None => self.end.take().map(|end| Heard::End(end.map(Box::new))),
         }
     }
 }
