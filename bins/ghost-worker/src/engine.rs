@@ -51,9 +51,7 @@ impl Loaded {
     pub fn of(engine: Engine) -> Self {
         Self { engine: Arc::new(engine), warnings: Vec::new(), absent: None, _place: None }
     }
-}
 
-impl Loaded {
     /// Waits until there is somebody who can answer: where there is no LLM to do its work meanwhile, for the local model's
     /// server.
     pub async fn wait_for_anybody(&mut self) {
