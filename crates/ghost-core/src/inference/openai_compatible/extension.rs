@@ -20,12 +20,12 @@ pub const ENGINE_FAILED: &str = "engine_failed";
 /// The name of the protection space that a door of ours asks for a token.
 pub const REALM: &str = "Bearer realm=\"ghost\"";
 
-/// A [`Shape`] on the wire.
+/// A [`Shape`] on the wire. Only a variant with braces refuses members that it does not know.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum OnWire {
-    Text,
-    Line,
+    Text {},
+    Line {},
     Json { schema: Value },
     Choice { choices: Vec<String> },
     Span { source: String },
@@ -37,7 +37,7 @@ enum OnWire {
 pub fn write_shape(shape: &Shape) -> Option<Value> {
     let shape = match shape.clone() {
         Shape::Text => return None,
-        Shape::Line => OnWire::Line,
+        Shape::Line => OnWire::Line {},
         Shape::Json(schema) => OnWire::Json { schema },
         Shape::Choice(choices) => OnWire::Choice { choices },
         Shape::Span(source) => OnWire::Span { source },
@@ -53,8 +53,8 @@ pub fn write_shape(shape: &Shape) -> Option<Value> {
 /// In words, what is wrong with it.
 pub fn read_shape(shape: Value) -> Result<Shape, String> {
     Ok(match OnWire::deserialize(shape).map_err(|error| error.to_string())? {
-        OnWire::Text => Shape::Text,
-        OnWire::Line => Shape::Line,
+        OnWire::Text {} => Shape::Text,
+        OnWire::Line {} => Shape::Line,
         OnWire::Json { schema } => Shape::Json(schema),
         OnWire::Choice { choices } => Shape::Choice(choices),
         OnWire::Span { source } => Shape::Span(source),
