@@ -152,6 +152,7 @@ async fn answered_and_rated(swarm: &TestSwarm, line: &Line, id: &str, row: &Row)
         capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
         limit: 1,
         lease: Duration::from_secs(60),
+        begins: false,
     };
     let record = line.claim(&claim).await.expect("claims succeed").pop().expect("one task waits");
     let answer = Answer {

@@ -167,6 +167,7 @@ impl Work {
             capabilities,
             limit: asked.limit,
             lease: Duration::from_millis(asked.lease_ms),
+            begins: false,
         };
         let mut news = None;
         loop {

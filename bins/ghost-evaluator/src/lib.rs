@@ -145,6 +145,7 @@ impl Evaluator {
             capabilities: Vec::new(),
             limit: self.config.max_load.clamp(1, MAX_BATCH),
             lease: self.config.lease,
+            begins: true,
         };
         let records = match self.broker.claim(&claim).await {
             Ok(records) => records,

@@ -33,13 +33,6 @@ pub(crate) async fn run(inner: &Inner, record: Record, asked: Instant) {
     let token = lease.token;
     let key = record.key.clone();
     let hold = inner.heart.hold(record.clone(), token, asked);
-    let record = match persist(inner, &record, Event::Start(token), &hold).await {
-        Ok(record) => record,
-        Err(error) => {
-            info!(task.id = %key, error = %error, "task {key} was not begun: {error}");
-            return;
-        }
-    };
     info!(event = "task_assigned", task.id = %key, agent.id = %inner.config.agent_id, delivery = record.deliveries, "task {key} is with {}", inner.config.agent_id);
 
     let (answered, attempts) = process(inner, &record, &hold).await;

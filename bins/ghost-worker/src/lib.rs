@@ -1,13 +1,13 @@
 //! Claims tasks, has a ghost answer them, and settles them or hands them to the evaluator.
 //!
 //! ```text
-//! permit ─▶ claim ─▶ start ─▶ ghost ─▶ answer · postpone · fail
-//!                    └── the lease is renewed from elsewhere, so that a busy runtime cannot lose it ──┘
+//! permit ─▶ claim ─▶ ghost ─▶ answer · postpone · fail
+//!           └── the lease is renewed from elsewhere, so that a busy runtime cannot lose it ──┘
 //! ```
-//! A permit is taken before a task is, so that nothing waits here while others have room. What a [`Ghost`] is stands in
-//! [`ghost`], one delivery in [`attempt`], the leases in [`heart`], which models there are in [`engine`].
-//! [`serve`] is another way to start the program: it has others use its model. Where no evaluator is alive the worker runs the
-//! formal checks itself ([`ghost_core::stand_in`]).
+//! A permit is taken before a task is, so that nothing waits here while others have room; so whoever claims begins, and one
+//! write says both. What a [`Ghost`] is stands in [`ghost`], one delivery in [`attempt`], the leases in [`heart`], which
+//! models there are in [`engine`]. Where no evaluator is alive the worker runs the formal checks itself
+//! ([`ghost_core::stand_in`]). [`serve`] is another way to start the program: it has others use its model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +267,7 @@ impl Inner {
             capabilities: self.capabilities.clone(),
             limit: permits.len(),
             lease: self.config.lease,
+            begins: true,
         };
         // The lease runs from the store's claim, which comes later.
         let asked = Instant::now();

@@ -122,6 +122,8 @@ pub struct Claim {
     pub limit: usize,
     /// How long the leases run.
     pub lease: Duration,
+    /// Whether the claimant begins with them at once, so that no other write need say so. Evaluators do in any case.
+    pub begins: bool,
 }
 
 /// One compare-and-set: what the record was, and what it becomes.

@@ -42,8 +42,10 @@ pub enum Event {
         token: LeaseToken,
         /// How long the lease runs.
         lease: Duration,
+        /// Whether a worker begins with it at once. An evaluator does in any case.
+        begins: bool,
     },
-    /// The worker has begun.
+    /// The worker has begun, where its claim did not say so.
     Start(LeaseToken),
     /// The holder is alive.
     Renew(LeaseToken, Duration),
@@ -176,8 +178,9 @@ pub fn step(record: &Record, event: Event, now: Timestamp) -> Result<(Record, Ve
     let mut next = Record { version: record.version + 1, ..record.clone() };
     let mut effects = Vec::new();
     match event {
-        Event::Claim { holder, token, lease } => {
-            claim(&mut next, Lease { token, holder, until: now.plus(lease) }, now)?
+        Event::Claim { holder, token, lease, begins } => {
+            let lease = Lease { token, holder, until: now.plus(lease) };
+            claim(&mut next, lease, begins, now, &mut effects)?;
         }
         Event::Start(token) => match held(record, token)? {
             (lease, Held::Assigned) => next.state = State::InProgress(lease),
@@ -327,10 +330,18 @@ fn unsettled(record: &Record) -> Result<(), Refusal> {
     if status.is_settled() { Err(Refusal::Settled(status)) } else { Ok(()) }
 }
 
-fn claim(next: &mut Record, lease: Lease, now: Timestamp) -> Result<(), Refusal> {
+fn claim(
+    next: &mut Record,
+    lease: Lease,
+    begins: bool,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Refusal> {
     match std::mem::replace(&mut next.state, State::Cancelled) {
         State::Pending(not_before) if not_before <= now => {
-            next.state = State::Assigned(lease);
+            next.state = if begins { State::InProgress(lease) } else { State::Assigned(lease) };
+            // Whoever listens hears of both steps, though they are one write.
+            effects.extend(begins.then_some(Effect::Publish(Status::Assigned)));
             next.deliveries += 1;
             next.first_claimed_at.get_or_insert(now);
             Ok(())

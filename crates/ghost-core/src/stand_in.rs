@@ -90,6 +90,7 @@ impl StandIn {
             capabilities: Vec::new(),
             limit: MAX_BATCH,
             lease: self.config.lease,
+            begins: true,
         };
         let records = match self.broker.claim(&claim).await {
             Ok(records) => records,

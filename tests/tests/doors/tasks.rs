@@ -41,6 +41,7 @@ async fn abandon(line: &Line) {
             capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
             limit: 64,
             lease: Duration::ZERO,
+            begins: false,
         };
         line.claim(&claim).await.expect("claims succeed");
         reap(line, Duration::from_secs(3600)).await.expect("the store answers");
@@ -231,6 +232,7 @@ async fn the_token_of_a_lease_is_not_shown() {
         capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
         limit: 1,
         lease: Duration::from_secs(60),
+        begins: false,
     };
     let claimed = swarm.line().claim(&claim).await.expect("claims succeed");
     let token = claimed[0].lease().expect("it is leased").token.to_string();

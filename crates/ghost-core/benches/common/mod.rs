@@ -19,6 +19,7 @@ pub(crate) async fn work(broker: &dyn Broker, limit: usize, enough: usize) -> us
         capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
         limit,
         lease: Duration::from_secs(30),
+        begins: true,
     };
     let mut done = 0;
     while done < enough {

@@ -71,7 +71,7 @@ pub async fn suite<H: Harness>(make: impl AsyncFn() -> H) {
             answers_go_to_evaluators_and_to_nobody_else, what_is_past_its_deadline_is_not_handed_out;
         leases: deliveries_are_bounded, dead_letters_are_listed_apart_from_other_failures, good_order_is_no_delivery, all_leases_end_with_a_dead_owner;
         books: settled_records_come_in_the_order_of_their_settlement, a_purge_takes_settled_records_only,
-            news_arrives, an_acknowledged_task_survives_a_restart;
+            news_arrives, a_claim_that_begins_tells_of_both_steps, an_acknowledged_task_survives_a_restart;
         fencing: of_two_that_write_at_once_one_wins;
     }
 }
@@ -156,6 +156,7 @@ fn wants(name: &str, stage: Stage, limit: usize) -> Claim {
         capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
         limit,
         lease: LEASE,
+        begins: false,
     }
 }
 

@@ -403,6 +403,10 @@ impl Broker for RedisBroker {
         let tokens: Vec<LeaseToken> = (0..limit).map(|_| LeaseToken::generate()).collect();
         // What `step` makes of a claim at either stage, as far as indexes and listeners need to know.
         let (status, news) = match claim.stage {
+            Stage::Infer if claim.begins => {
+                let both = [Status::Assigned, Status::InProgress].map(form::changed);
+                (Status::InProgress, both.join("\n"))
+            }
             Stage::Infer => (Status::Assigned, form::changed(Status::Assigned)),
             Stage::Evaluate => (Status::InProgress, String::new()),
         };
@@ -429,7 +433,7 @@ impl Broker for RedisBroker {
         for token in tokens {
             let Some(member) = reply.next() else { break };
             let (record, request) = (reply.next().unwrap_or_default(), reply.next().unwrap_or_default());
-            let event = Event::Claim { holder: claim.holder.clone(), token, lease };
+            let event = Event::Claim { holder: claim.holder.clone(), token, lease, begins: claim.begins };
             let member = form::text(bytes(member)?)?;
             let record = form::record(&member, &bytes(record)?, &bytes(request)?);
             records.extend(readable(record.and_then(|record| form::claimed(&record, event, now))));

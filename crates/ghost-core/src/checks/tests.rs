@@ -304,7 +304,7 @@ proptest! {
         for text in &texts {
             let token = LeaseToken::generate();
             let claim = |token| Event::Claim {
-                holder: "w".parse::<AgentId>().expect("a valid id"), token, lease: Duration::from_secs(9),
+                holder: "w".parse::<AgentId>().expect("a valid id"), token, lease: Duration::from_secs(9), begins: true,
             };
             let provider = if record.decision.route == Route::Llm { Provider::Llm } else { Provider::Slm };
             let answer = Answer { provider, ..answer(text) };

@@ -121,6 +121,7 @@ impl Place {
             capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
             limit: 1,
             lease: Duration::from_secs(60),
+            begins: false,
         };
         self.broker().claim(&claim).await.expect("it is handed out").pop().expect("there is one")
     }

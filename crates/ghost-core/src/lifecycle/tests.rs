@@ -70,8 +70,12 @@ fn failure() -> Failure {
 }
 
 fn claim() -> (LeaseToken, Event) {
+    claim_that(false)
+}
+
+fn claim_that(begins: bool) -> (LeaseToken, Event) {
     let token = LeaseToken::generate();
-    (token, Event::Claim { holder: "w".parse().expect("an id"), token, lease: LEASE })
+    (token, Event::Claim { holder: "w".parse().expect("an id"), token, lease: LEASE, begins })
 }
 
 fn answered(token: LeaseToken, then: Then) -> Event {
@@ -86,7 +90,7 @@ fn walk(record: Record, events: impl IntoIterator<Item = Event>) -> Record {
 /// What may happen to a task. Holders name tokens by how many claims ago they were given: 0 is the current one.
 #[derive(Debug, Clone)]
 enum Act {
-    Claim,
+    Claim(bool),
     By(usize, Deed),
     Expire,
     GiveUp,
@@ -125,7 +129,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     ];
     let age = prop_oneof![4 => Just(0_usize), 1 => 1_usize..4];
     let act = prop_oneof![
-        8 => Just(Act::Claim),
+        8 => any::<bool>().prop_map(Act::Claim),
         12 => (age, deed).prop_map(|(age, deed)| Act::By(age, deed)),
         3 => Just(Act::Expire),
         1 => Just(Act::GiveUp),
@@ -154,8 +158,8 @@ impl History {
                 self.now = self.now.plus(Duration::from_millis(ms));
                 return Ok(());
             }
-            Act::Claim => {
-                let (token, event) = claim();
+            Act::Claim(begins) => {
+                let (token, event) = claim_that(begins);
                 self.tokens.push(token);
                 (None, event)
             }
@@ -215,7 +219,9 @@ impl History {
             .sum();
         prop_assert_eq!(settled, i64::from(settles), "a settlement is counted when it happens");
         let changed = (after.status() != before.status()).then(|| after.status());
-        prop_assert_eq!(published, Vec::from_iter(changed), "a new status is news");
+        let begun = matches!(before.state, State::Pending(_)) && changed == Some(Status::InProgress);
+        let told: Vec<_> = begun.then_some(Status::Assigned).into_iter().chain(changed).collect();
+        prop_assert_eq!(published, told, "a new status is news");
         let queued = match (before.place(), after.place()) {
             (Place::Queue { .. }, Place::Queue { .. }) => None,
             (_, Place::Queue { stage, .. }) => Some(stage),
@@ -354,6 +360,16 @@ fn a_task_that_needs_no_judgement_is_settled_by_its_worker() {
     let (token, claim) = claim();
     let record = walk(pending(), [claim, Event::Start(token), answered(token, Then::Settle)]);
     assert_eq!(record.status(), Status::Completed);
+}
+
+#[test]
+fn who_begins_with_the_claim_need_not_say_so_again() {
+    let (token, claim) = claim_that(true);
+    let record = walk(pending(), [claim]);
+    assert_eq!((record.status(), record.deliveries), (Status::InProgress, 1));
+    assert_eq!(step(&record, Event::Start(token), START), Err(Refusal::OutOfOrder(Status::InProgress)));
+    let record = walk(record, [answered(token, Then::Settle)]);
+    assert_eq!((record.status(), record.version), (Status::Completed, 2));
 }
 
 #[test]

@@ -259,6 +259,29 @@ pub(super) async fn news_arrives(harness: &mut impl Harness) {
     assert_eq!(news().await, changed(Status::Completed));
 }
 
+pub(super) async fn a_claim_that_begins_tells_of_both_steps(harness: &mut impl Harness) {
+    let mut subscription = harness.broker().subscribe().await.expect("one can listen");
+    let keys = given(harness, [json!({"task_id": "a"}), json!({"task_id": "b"})]).await;
+    let claim = Claim { begins: true, ..wants("w", Stage::Infer, 2) };
+    let records = harness.broker().claim(&claim).await.expect("claims of the exact suite succeed");
+    assert_eq!(records.iter().map(Record::status).collect::<Vec<_>>(), [Status::InProgress; 2]);
+    assert_eq!(get(harness, &keys[0]).await, records[0], "whoever reads it sees the same");
+    let mut steps = Vec::new();
+    while steps.len() < 4 {
+        match subscription.next().await.expect("nothing is missed") {
+            News::Changed(key, status) if status != Status::Pending => steps.push((key, status)),
+            _ => {}
+        }
+    }
+    for key in &keys {
+        let of_one: Vec<_> =
+            steps.iter().filter(|(told, _)| told == key).map(|(_, status)| *status).collect();
+        assert_eq!(of_one, [Status::Assigned, Status::InProgress]);
+    }
+    let (record, answer) = (&records[0], answered(&records[0], "4", Then::Settle));
+    assert_eq!(done(harness, record, answer).await.status(), Status::Completed);
+}
+
 pub(super) async fn an_acknowledged_task_survives_a_restart(harness: &mut impl Harness) {
     let settled = settle(harness, None, "settled", right).await;
     given(harness, ["held", "waiting"].map(|id| json!({"task_id": id, "description": "naïve? 🦀 \"yes\""})))

@@ -1,7 +1,7 @@
 -- Hands tasks out: classes from the highest down, the tenants of a class round and round, every eighth task looked for
 -- from the lowest class up. What it writes of a task is the event, not the state: who claimed it when, under which
 -- token. Whoever reads the record applies `lifecycle::step` to that.
--- ARGV: time held, stage, limit, lease, status afterwards, news before the names or none, holder, tokens, then the
+-- ARGV: time held, stage, limit, lease, status afterwards, lines of news before the names or none, holder, tokens, then the
 -- capabilities. Returns the time, then member, record and request of each: the n-th has the n-th token.
 
 local now, stage, limit = time(ARGV[1]), ARGV[2], tonumber(ARGV[3])
@@ -131,10 +131,10 @@ local function next_in_turn(picked)
     end
 end
 
-local members, heads, leases, moved, news = {}, {}, {}, 0, { ARGV[6] }
+local members, heads, leases, moved = {}, {}, {}, 0
 local lease_end = now + ARGV[4]
 local leased = 'l' .. thirteen(lease_end) .. '\n'
-local claim = ' ' .. now .. ' ' .. ARGV[4] .. ' ' .. ARGV[7]
+local claim = ' ' .. now .. ' ' .. ARGV[4] .. ' ' .. new_status .. ' ' .. ARGV[7]
 while #members < limit do
     local queue = next_in_turn(#members)
     if not queue then break end
@@ -150,7 +150,7 @@ while #members < limit do
     local version = string.format('%010d', sub(head, 30, 39) + 1)
     -- The end of the claim's line; before it stand the place's line break and nothing, as nothing claimed it before.
     local trail = find(head, '\n\n', 118, true) + 1
-    members[i], news[i + 1] = member, member
+    members[i] = member
     heads[2 * i - 1] = member
     heads[2 * i] = new_status .. sub(head, 2, 29) .. version .. ' ' .. token .. place .. token .. claim .. sub(head, trail)
     leases[2 * i - 1], leases[2 * i] = ends, member
@@ -178,7 +178,10 @@ if moved > 0 then
 end
 flush()
 call('HSET', TURNS, stage, given, stage .. ':0', latest[1], stage .. ':1', latest[2], stage .. ':2', latest[3])
-if ARGV[6] ~= '' then tell(table.concat(news, '\n')) end
+if ARGV[6] ~= '' then
+    local names = '\n' .. table.concat(members, '\n')
+    tell(string.gsub(ARGV[6], '[^\n]+', function (line) return line .. names end))
+end
 local records, requests = call('HMGET', RECORDS, unpack(members)), call('HMGET', REQUESTS, unpack(members))
 local answer = { now }
 for i, member in ipairs(members) do

@@ -9,7 +9,7 @@
 //! 16    number of the settlement, once it is settled: 14 digits
 //! 30    version: 10 digits, a space, and the lease token or dashes: 36 characters
 //! 77    place: s<settled at> | l<ends> | q<not before><queued at><timeout><ring>:<tenant>, and a line break
-//!       claim, where the latest write was one: <token> <at> <lease> <holder>, and a line break
+//!       claim, where the latest write was one: <token> <at> <lease> <status> <holder>, and a line break
 //!       marks of the latest writes, newest first, 17 characters each
 //! ```
 //!
@@ -309,12 +309,13 @@ pub(super) fn claimed(record: &Record, event: Event, at: Timestamp) -> Result<Re
 
 /// The event that a script wrote, and when it did.
 fn claim(line: &str) -> Option<(Event, Timestamp)> {
-    let mut words = line.splitn(4, ' ');
+    let mut words = line.splitn(5, ' ');
     let token = LeaseToken::parse(words.next()?)?;
     let at = Timestamp(words.next()?.parse().ok()?);
     let lease = Duration::from_millis(words.next()?.parse().ok()?);
+    let begins = words.next()? == letter(Status::InProgress).to_string();
     let holder = words.next()?.parse().ok()?;
-    Some((Event::Claim { holder, token, lease }, at))
+    Some((Event::Claim { holder, token, lease, begins }, at))
 }
 
 /// A commit as its script reads it.

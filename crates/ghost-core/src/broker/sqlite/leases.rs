@@ -45,6 +45,7 @@ impl Store {
                 holder: claim.holder.clone(),
                 token: LeaseToken::generate(),
                 lease: claim.lease,
+                begins: claim.begins,
             };
             let (record, effects) = step(&record, event, self.now())?;
             self.update(&held, Row::of(&record), effects)?;

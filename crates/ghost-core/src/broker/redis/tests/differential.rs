@@ -25,6 +25,7 @@ enum Act {
     Submit(Vec<Wish>),
     Claim {
         evaluate: bool,
+        begins: bool,
         limit: usize,
         able: usize,
     },
@@ -85,8 +86,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     ];
     let act = prop_oneof![
         4 => prop::collection::vec(wish, 1..6).prop_map(Act::Submit),
-        6 => (any::<bool>(), 0_usize..6, 0_usize..4)
-            .prop_map(|(evaluate, limit, able)| Act::Claim { evaluate, limit, able }),
+        6 => (any::<bool>(), any::<bool>(), 0_usize..6, 0_usize..4)
+            .prop_map(|(evaluate, begins, limit, able)| Act::Claim { evaluate, begins, limit, able }),
         10 => (any::<usize>(), deed).prop_map(|(which, deed)| Act::Deed(which, deed)),
         1 => any::<usize>().prop_map(Act::Cancel),
         1 => any::<usize>().prop_map(Act::Retry),
@@ -132,7 +133,7 @@ impl Both {
         match act {
             Act::Pass(ms) => self.clock.advance(Duration::from_millis(ms)),
             Act::Submit(wishes) => self.submit(wishes).await?,
-            Act::Claim { evaluate, limit, able } => self.claim(evaluate, limit, able).await?,
+            Act::Claim { evaluate, begins, limit, able } => self.claim(evaluate, begins, limit, able).await?,
             Act::Deed(which, deed) if !self.held.is_empty() => {
                 let (one, other) = self.held.remove(which % self.held.len());
                 let event = |record: &Record| by_holder(record, deed);
@@ -187,7 +188,13 @@ impl Both {
         contract::record(self.batches[wish.batch], request, self.clock.now())
     }
 
-    async fn claim(&mut self, evaluate: bool, limit: usize, able: usize) -> Result<(), TestCaseError> {
+    async fn claim(
+        &mut self,
+        evaluate: bool,
+        begins: bool,
+        limit: usize,
+        able: usize,
+    ) -> Result<(), TestCaseError> {
         let able = (0..2).filter(|bit| able & (1 << bit) != 0).map(|bit| CAPABILITIES[bit].to_owned());
         let claim = Claim {
             stage: if evaluate { Stage::Evaluate } else { Stage::Infer },
@@ -195,6 +202,7 @@ impl Both {
             capabilities: able.collect(),
             limit,
             lease: LEASE,
+            begins,
         };
         let one = self.sqlite.claim(&claim).await.expect("SQLite hands out");
         let other = self.redis.claim(&claim).await.expect("Redis hands out");

@@ -29,6 +29,7 @@ pub(super) fn wants(limit: usize, lease: Duration) -> Claim {
         capabilities: vec![DEFAULT_CAPABILITY.to_owned()],
         limit,
         lease,
+        begins: false,
     }
 }
 
