@@ -113,8 +113,8 @@ settings! {
     broker: Broker {
         /// The directory that holds the tasks and everything else that must survive the process.
         data: Option<PathBuf> = GHOST_DATA, path, Unset "the platform's data directory", flag "--data";
-        /// The Redis that keeps the tasks of a swarm of several programs, as in `redis://:password@host:6379/0`. It goes
-        /// before REDIS_HOST. Where neither is set, tasks are kept in SQLite in the data directory; the commands of
+        /// The Redis that keeps the tasks of a swarm of several programs, as in `redis://:password@host:6379/0`,
+        /// or `rediss://` over TLS. It goes before REDIS_HOST. Where neither is set, tasks are kept in SQLite in the data directory; the commands of
         /// `ghost` but `ghost up` and `ghost taskmaster` always work there, or at GHOST_URL.
         redis_url: Option<Secret> = REDIS_URL, redis_url, Unset "REDIS_HOST decides";
         /// The host of that Redis, with REDIS_PORT, REDIS_DB and REDIS_PASSWORD, where there is no REDIS_URL.
@@ -125,6 +125,8 @@ settings! {
         redis_db: u32 = REDIS_DB, database, Is "0";
         /// Its password, where REDIS_URL does not say.
         redis_password: Option<Secret> = REDIS_PASSWORD, secret, Unset "none is sent";
+        /// A file with the certificates (PEM) of whoever signed that of Redis, where REDIS_URL begins with `rediss://`.
+        redis_ca: Option<PathBuf> = REDIS_CA, path, Unset "the system's authorities";
         /// Whose tasks: swarms of different names share a Redis without seeing each other.
         swarm: String = GHOST_SWARM, name, Is "ghost";
         /// How long settled tasks are kept.

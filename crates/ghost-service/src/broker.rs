@@ -85,6 +85,7 @@ pub fn redis_config(config: &Config) -> redis::Config {
     redis::Config {
         url,
         password: broker.redis_password.as_ref().map(|password| password.reveal().to_owned()),
+        ca: broker.redis_ca.clone(),
         swarm: broker.swarm.clone(),
         backlog: broker.max_backlog,
         result_ttl: broker.result_ttl.unwrap_or(default.result_ttl),

@@ -23,6 +23,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,8 +81,11 @@ const OLDEST: u32 = 7;
 /// How a broker reaches Redis, and what it keeps there.
 #[derive(Clone)]
 pub struct Config {
-    /// Where it is: `redis://[user[:password]@]host[:port][/db]`, or `unix:///path`; `redis://127.0.0.1:6379` by default.
+    /// Where it is: `redis://[user[:password]@]host[:port][/db]`, `rediss://` over TLS, or `unix:///path`;
+    /// `redis://127.0.0.1:6379` by default.
     pub url: String,
+    /// A file with the certificates (PEM) of whoever signed Redis's; the system's authorities by default.
+    pub ca: Option<PathBuf>,
     /// Its password, where the URL does not say.
     pub password: Option<String>,
     /// Whose tasks: swarms of different names may share a Redis. 1 to 64 letters, digits, dots, dashes or underscores;
@@ -102,6 +106,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
+            ca: None,
             password: None,
             swarm: "ghost".to_owned(),
             backlog: 100_000,

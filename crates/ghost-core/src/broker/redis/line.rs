@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, TlsCertificates, Value,
+};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -52,7 +54,17 @@ impl Line {
         }
         let address = info.addr().to_string();
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
-        let client = Client::open(info).map_err(unusable)?;
+        let client = match &config.ca {
+            None => Client::open(info),
+            Some(file) => {
+                let unread = |error| {
+                    Error::Misconfigured(format!("REDIS_CA, {}, cannot be read: {error}", file.display()))
+                };
+                let root_cert = Some(std::fs::read(file).map_err(unread)?);
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+            }
+        }
+        .map_err(unusable)?;
         Ok(Self { client, address, patience: config.patience, current: Mutex::default() })
     }
 

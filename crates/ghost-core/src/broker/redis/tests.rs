@@ -11,6 +11,7 @@ use crate::broker::testing::RedisServer;
 mod differential;
 mod faults;
 mod own;
+mod tls;
 
 /// The server that all tests share, each with a swarm of its own.
 static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
