@@ -14,6 +14,7 @@ use ghost_core::config::{Config, LlmChoice, SlmChoice};
 use ghost_core::executor::{Executor, ExecutorConfig, Place};
 use ghost_core::inference::claude::{self, Claude};
 use ghost_core::inference::hybrid::{self, DraftCheck, Engine, Slm};
+use ghost_core::inference::limited::Limited;
 use ghost_core::inference::openai_compatible::{self, OpenAiCompatible};
 use ghost_core::inference::pricing::{ModelStatus, Pricing};
 use ghost_core::inference::{Backend, Provider};
@@ -67,6 +68,7 @@ impl Loaded {
 pub struct Absent {
     engine: Arc<Engine>,
     config: openai_compatible::Config,
+    executor: Executor,
 }
 
 impl Absent {
@@ -74,7 +76,7 @@ impl Absent {
     pub async fn wait(self) {
         let mut last = String::new();
         let slm = loop {
-            match reach(&self.config).await {
+            match reach(&self.config, &self.executor).await {
                 Ok(slm) => break slm,
                 Err(error) => {
                     let words = format!("{error:#}");
@@ -163,9 +165,9 @@ pub fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
     };
     warnings.extend(gpu_doubt(config)?);
     warnings.extend(config.llm.choice().and_then(|choice| doubt(&pricing, model(&choice))));
-    let llm = config.llm.choice().map(|choice| llm(&choice)).transpose()?;
+    let llm = config.llm.choice().map(|choice| llm(&choice, &executor)).transpose()?;
     let engine = Arc::new(Engine::build(hybrid_config(config), slm, llm, pricing));
-    let absent = missing.map(|config| Absent { engine: engine.clone(), config });
+    let absent = missing.map(|config| Absent { engine: engine.clone(), config, executor });
     Ok(Loaded { engine, warnings, absent, _place: place })
 }
 
@@ -201,8 +203,8 @@ pub fn model<'a>(choice: &LlmChoice<'a>) -> &'a str {
 fn draft_check(config: &Config) -> Option<DraftCheck> {
     let routing = &config.routing;
     let thresholds = Thresholds::new(routing.simple_threshold, routing.complex_threshold).ok()?;
-    let taskmaster = || TaskMaster::new(thresholds);
-    (routing.drafts > 0).then(|| DraftCheck { taskmaster: taskmaster(), samples: routing.drafts })
+    (routing.drafts > 0)
+        .then(|| DraftCheck { taskmaster: TaskMaster::new(thresholds), samples: routing.drafts })
 }
 
 /// How the engine behaves.
@@ -225,26 +227,30 @@ pub fn executor(config: &Config) -> Executor {
     })
 }
 
-fn llm(choice: &LlmChoice<'_>) -> anyhow::Result<Arc<dyn Backend>> {
+fn llm(choice: &LlmChoice<'_>, executor: &Executor) -> anyhow::Result<Arc<dyn Backend>> {
     Ok(match *choice {
-        LlmChoice::Claude { api_key, base_url, version, model } => Arc::new(Claude::build(claude::Config {
-            api_key: api_key.reveal().to_owned(),
-            base_url: base_url.to_owned(),
-            version: version.to_owned(),
-            model: model.to_owned(),
-            ..claude::Config::default()
-        })?),
+        LlmChoice::Claude { api_key, base_url, version, model } => {
+            let claude = Claude::build(claude::Config {
+                api_key: api_key.reveal().to_owned(),
+                base_url: base_url.to_owned(),
+                version: version.to_owned(),
+                model: model.to_owned(),
+                ..claude::Config::default()
+            })?;
+            Limited::new(claude, executor.clone())
+        }
         LlmChoice::OpenAiCompatible { api_key, base_url, model } => {
-            Arc::new(OpenAiCompatible::build(openai_compatible::Config {
+            let endpoint = OpenAiCompatible::build(openai_compatible::Config {
                 api_key: api_key.map(|key| key.reveal().to_owned()),
                 ..openai_compatible::Config::new(Provider::Llm, base_url, model)
-            })?)
+            })?;
+            Limited::new(endpoint, executor.clone())
         }
     })
 }
 
-/// How many tasks to have at once (MAX_WORKERS), else as many as are worth having: enough calls over the network, and enough answers for full batches of the
-/// model in the process.
+/// How many tasks to have at once (MAX_WORKERS), else as many as are worth having: enough calls over the network, and
+/// enough answers for full batches of the model in the process.
 pub fn at_once(config: &Config) -> usize {
     let worthwhile = match config.slm.choice() {
         SlmChoice::File(_) | SlmChoice::Embedded => config.executor.io.max(config.slm.parallel),
@@ -263,11 +269,12 @@ pub fn slm(
     executor: &Executor,
 ) -> anyhow::Result<Option<(Slm, Option<Place>)>> {
     if let Some(endpoint) = endpoint(config) {
-        let slm = blocking(reach(&endpoint))??;
+        let slm = blocking(reach(&endpoint, executor))??;
         return Ok(Some((slm, None)));
     }
-    // Each of the tasks that a worker has at once may ask at the same moment.
-    let loaded = local(config, data, executor, at_once(config))?;
+    // Each of the tasks that a worker has at once may ask at the same moment, and for all its samples.
+    let callers = at_once(config) * config.routing.drafts.max(1) as usize;
+    let loaded = local(config, data, executor, callers)?;
     Ok(loaded.map(|local| (Slm { backend: local.llama, capability: local.capability }, Some(local.place))))
 }
 
@@ -309,7 +316,7 @@ fn endpoint(config: &Config) -> Option<openai_compatible::Config> {
 
 /// Asks a server what its model can do. One of our own tells, and is asked like a model in the process; any other one
 /// counts as a model that takes any prompt.
-async fn reach(config: &openai_compatible::Config) -> anyhow::Result<Slm> {
+async fn reach(config: &openai_compatible::Config, executor: &Executor) -> anyhow::Result<Slm> {
     let unreachable = || format!("the server at {} (SLM_ENDPOINT)", config.base_url);
     let client = OpenAiCompatible::build(config.clone())?;
     let (config, capability) = match client.capability().await.with_context(unreachable)? {
@@ -324,7 +331,8 @@ async fn reach(config: &openai_compatible::Config) -> anyhow::Result<Slm> {
             (patient, capability)
         }
     };
-    Ok(Slm { backend: Arc::new(OpenAiCompatible::build(config)?), capability })
+    let backend = Limited::new(OpenAiCompatible::build(config)?, executor.clone());
+    Ok(Slm { backend, capability })
 }
 
 /// The answer to a question over the network, for code that blocks, wherever it runs.

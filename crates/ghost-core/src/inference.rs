@@ -19,6 +19,7 @@ pub mod claude;
 mod http;
 pub mod hybrid;
 mod instructions;
+pub mod limited;
 pub mod openai_compatible;
 pub mod pricing;
 pub mod prompt;
