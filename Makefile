@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-containers lint deny eval-slm bench bench-queue bench-slm llama-reference package
+.PHONY: help run test test-containers lint deny eval-slm bench bench-chaos bench-queue bench-slm llama-reference package
 
 FILE ?= examples/tasks.jsonl
 # Where a tool goes that only checks need; git ignores it.
@@ -42,6 +42,11 @@ bench-slm: llama-reference ## measure the local model's engine beside llama.cpp'
 bench-queue: ## measure how fast tasks go through the swarm over Redis, where no model computes
 	@scripts/install-tools --tests
 	cargo run --release --bin ghost -- bench queue
+
+bench-chaos: ## kill every part of a swarm a hundred times under a million tasks, and see that nothing is lost (half an hour or more)
+	@scripts/install-tools --tests
+	cargo build --release --bins
+	target/release/ghost bench chaos --tasks 50000 --kills 5 --rounds 20
 
 bench: ## measure the brokers and TaskMaster
 	@scripts/install-tools --tests

@@ -50,9 +50,9 @@ impl Line {
         self.cut.store(cut, Ordering::SeqCst);
     }
 
-    /// From now on nothing is answered, not even that it cannot be.
-    pub fn silence(&self) {
-        self.silent.store(true, Ordering::SeqCst);
+    /// Whatever is asked while it is silent is never answered, not even that it cannot be.
+    pub fn silence(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

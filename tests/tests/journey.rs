@@ -11,8 +11,8 @@ use ghost_core::inference::{Backend, Completion, Deltas, Error, Provider, Reques
 use ghost_core::lifecycle::{Evaluation, Record, State};
 use ghost_core::task::Status;
 use ghost_core::taskmaster::route::Route;
-use ghost_tests::TestSwarm;
 use ghost_tests::swarm::{LLM, complex, simple};
+use ghost_tests::{Line, TestSwarm};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -281,10 +281,45 @@ async fn a_worker_whose_store_says_nothing_any_more_stops_when_its_lease_ends() 
     let swarm = TestSwarm::in_memory().llm_backend(Arc::new(Endless(Arc::new(times)))).start().await;
     swarm.submit(complex()).await;
     told.wait_for(|times| times.len() == 1).await.expect("the model lives");
-    swarm.workers[0].line.silence();
+    swarm.workers[0].line.silence(true);
     let times = told.wait_for(|times| times.len() == 2).await.expect("the model lives").clone();
     let took = times[1] - times[0];
     assert!(took <= seconds(30), "under a lease of 30 s it went on for {took:?}");
+}
+
+/// A worker with a lease of 30 s from the tenth second on, whose answer takes minutes and whose line fails meanwhile.
+async fn held_through(fail: impl AsyncFn(&Line)) {
+    let slow = Script::always(Reply::text("An essay.").after(seconds(250)));
+    let llm = Arc::new(Scripted::new(Provider::Llm, LLM, slow));
+    let swarm = TestSwarm::in_memory().llm_backend(llm.clone()).start().await;
+    // Leases are renewed 10, 20, 30 … s after the start.
+    tokio::time::sleep(seconds(5)).await;
+    let task = swarm.submit(complex()).await;
+    swarm.begun(&task).await;
+    tokio::time::sleep(seconds(7)).await;
+    fail(&swarm.workers[0].line).await;
+    let record = swarm.settled(&task).await;
+    assert_eq!((text(&record).as_str(), record.deliveries, llm.calls()), ("llm: An essay.", 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_outlives_a_store_that_is_away_until_just_before_its_end() {
+    held_through(async |line| {
+        line.cut(true);
+        tokio::time::sleep(seconds(27)).await;
+        line.cut(false);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_whose_reply_never_comes_is_tried_again_in_time() {
+    held_through(async |line| {
+        line.silence(true);
+        tokio::time::sleep(seconds(10)).await;
+        line.silence(false);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

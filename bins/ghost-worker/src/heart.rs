@@ -1,6 +1,8 @@
 //! Renews what a worker holds and says that it is alive, three times in every lease.
 //!
-//! It beats on a thread of its own, so that no busy runtime lets a lease end. When a renewal is refused, since the task
+//! It beats on a thread of its own, so that no busy runtime lets a lease end. No call may take longer than a beat, so that
+//! one that hangs leaves time to try again, and what the store did not do is tried again soon: a store that was away for
+//! most of a lease costs nothing. When a renewal is refused, since the task
 //! was cancelled or handed on, or when none came through for the length of a lease, the attempt hears that its right is
 //! lost. A cancellation is news, so it is noticed at once.
 
@@ -14,14 +16,18 @@ use ghost_core::id::LeaseToken;
 use ghost_core::inference::hybrid::Engine;
 use ghost_core::lifecycle::{Event, Record};
 use ghost_core::messages::{AgentInfo, AgentStatus};
+use ghost_core::retry::Backoff;
 use ghost_core::roster;
 use ghost_core::task::Status;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::Pulse;
+
+/// The waits between tries to renew: short beside the shortest lease.
+const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(20), Duration::from_millis(250));
 
 #[derive(Clone)]
 pub(crate) struct Heart {
@@ -114,20 +120,29 @@ impl Heart {
     }
 
     async fn beat(&self, stop: CancellationToken) {
-        let mut beats = interval(self.lease / 3);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut next, mut failures) = (Instant::now(), 0);
         let mut news = None;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                _ = beats.tick() => {
-                    // Side by side, and no longer than a lease: a store that hangs must not keep us from knowing that
-                    // our time is over.
-                    let _ = tokio::join!(timeout(self.lease, self.announce()), self.renew(|_| true));
-                    if news.is_none() {
-                        news = self.broker.subscribe().await.ok();
-                    }
+                () = sleep_until(next) => {
+                    let begun = Instant::now();
+                    let announced = timeout(self.period(), self.announce());
+                    // While the store is away, nothing but leases is worth waiting for.
+                    let listen = async {
+                        if failures == 0 {
+                            self.listen(&mut news).await;
+                        }
+                    };
+                    let (renewed, _, ()) = tokio::join!(self.renew(|_| true), announced, listen);
+                    next = if renewed {
+                        failures = 0;
+                        begun + self.period()
+                    } else {
+                        failures += 1;
+                        Instant::now() + BACKOFF.wait(failures, &mut fastrand::Rng::new())
+                    };
                 }
                 // Only these come from others: what the worker itself completes need not be looked at again.
                 heard = heard(&mut news) => {
@@ -136,6 +151,16 @@ impl Heart {
                     }
                 }
             }
+        }
+    }
+
+    fn period(&self) -> Duration {
+        self.lease / 3
+    }
+
+    async fn listen(&self, news: &mut Option<Subscription>) {
+        if news.is_none() {
+            *news = timeout(self.period(), self.broker.subscribe()).await.ok().and_then(Result::ok);
         }
     }
 
@@ -152,42 +177,46 @@ impl Heart {
         }
     }
 
-    /// Renews the leases on these records, all at the same time: one that hangs must not cost another.
-    async fn renew(&self, which: impl Fn(&Record) -> bool) {
+    /// Renews the leases on these records, all at the same time: one that hangs must not cost another. False where it
+    /// is to be tried again.
+    async fn renew(&self, which: impl Fn(&Record) -> bool) -> bool {
         let held: Vec<_> = {
             let table = self.held();
-            let chosen = table.iter().filter(|(_, held)| which(&held.record));
-            chosen.map(|(token, held)| (*token, held.record.clone())).collect()
+            let chosen = table.iter().filter(|(_, held)| which(&held.record) && !held.lost.is_cancelled());
+            chosen.map(|(token, held)| (*token, held.record.clone(), held.until)).collect()
         };
-        join_all(held.into_iter().map(|(token, record)| self.renew_one(token, record))).await;
+        let renewals = held.into_iter().map(|(token, record, until)| self.renew_one(token, record, until));
+        join_all(renewals).await.into_iter().all(|renewed| renewed)
     }
 
-    async fn renew_one(&self, token: LeaseToken, record: Record) {
+    async fn renew_one(&self, token: LeaseToken, record: Record, until: Instant) -> bool {
         let asked = Instant::now();
-        let Some(until) = self.held().get(&token).map(|held| held.until) else { return };
         let renewal = advance(&*self.broker, record, Event::Renew(token, self.lease));
-        let renewed = timeout_at(until, renewal).await;
+        let renewed = timeout_at(until.min(asked + self.period()), renewal).await;
         let mut table = self.held();
-        let Some(held) = table.get_mut(&token) else { return };
-        let Ok(renewed) = renewed else {
-            let key = &held.record.key;
-            warn!(task.id = %key, "the lease of task {key} was not renewed in time: the store does not answer");
-            return held.lost.cancel();
-        };
-        match renewed {
-            Ok(record) => {
+        // What was held may be done by now.
+        let Some(held) = table.get_mut(&token) else { return true };
+        let why = match renewed {
+            Ok(Ok(record)) => {
                 held.record = record;
                 held.until = asked + self.lease;
+                return true;
             }
-            Err(AdvanceError::Refused(_) | AdvanceError::Gone) => held.lost.cancel(),
-            Err(AdvanceError::Broker(error)) => {
-                let key = &held.record.key;
-                warn!(task.id = %key, error = %error, "the lease of task {key} was not renewed: {error}");
-                if Instant::now() >= held.until {
-                    held.lost.cancel();
-                }
+            Ok(Err(AdvanceError::Refused(_) | AdvanceError::Gone)) => {
+                held.lost.cancel();
+                return true;
             }
+            Ok(Err(AdvanceError::Broker(error))) => error.to_string(),
+            Err(_) => "the store does not answer".to_owned(),
+        };
+        let key = &held.record.key;
+        if Instant::now() < held.until {
+            debug!(task.id = %key, error = %why, "the lease of task {key} is not renewed yet: {why}");
+            return false;
         }
+        warn!(task.id = %key, error = %why, "the lease of task {key} was not renewed in time: {why}");
+        held.lost.cancel();
+        true
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<LeaseToken, Held>> {

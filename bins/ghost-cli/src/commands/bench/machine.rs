@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::process::Command;
 
 use serde::Serialize;
 
@@ -25,6 +26,14 @@ impl Machine {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
+}
+
+/// What `redis-server` is called here; none where it is not there.
+pub(crate) fn redis() -> Option<String> {
+    let output = Command::new("redis-server").arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
+    Some(format!("Redis {version}"))
 }
 
 /// The memory of a process, in bytes.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use self::child::Child;
 use self::swarm::Swarm;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::rows::{Better, Kind, Rounds, Row, people, percentile};
 use crate::context::Context;
 use crate::exit::{Exit, misuse};
@@ -120,7 +120,7 @@ struct Report {
 }
 
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
-    let Some(redis) = raw::version() else {
+    let Some(redis) = machine::redis() else {
         return Err(misuse("redis-server is not there: `scripts/install-tools --tests` installs it"));
     };
     let signals = shutdown::signals();

@@ -9,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, TlsCertificates, Value,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ pub(super) struct Line {
     client: Client,
     address: String,
     patience: Duration,
+    /// Where connections live: whoever calls may have a runtime of its own, which ends before them or knows no sockets.
+    runtime: Handle,
     current: Mutex<Current>,
 }
 
@@ -39,6 +42,7 @@ struct Current {
 }
 
 impl Line {
+    /// A line whose connections live in the caller's runtime.
     pub(super) fn new(config: &Config) -> Result<Self, Error> {
         let unusable = |error: RedisError| {
             // The URL may hold a password, so it is not repeated.
@@ -65,12 +69,18 @@ impl Line {
             }
         }
         .map_err(unusable)?;
-        Ok(Self { client, address, patience: config.patience, current: Mutex::default() })
+        let (patience, runtime) = (config.patience, Handle::current());
+        Ok(Self { client, address, patience, runtime, current: Mutex::default() })
     }
 
     /// What connects and subscribes on its own.
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Where everything belongs that serves more than one caller.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// Runs a script.
@@ -140,10 +150,13 @@ impl Line {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(RESPONSE));
+        let client = self.client.clone();
+        let connecting = async move { client.get_multiplexed_async_connection_with_config(&config).await };
         let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
+            .runtime
+            .spawn(connecting)
             .await
+            .map_err(|_| Fault::unsent("the runtime that reached Redis has ended"))?
             .map_err(|error| Fault::of(&error, false))?;
         current.number += 1;
         current.connection = Some(connection.clone());
@@ -207,6 +220,10 @@ impl Fault {
             _ => error.code().map(str::to_owned),
         };
         Self { code, words: error.to_string(), sent }
+    }
+
+    fn unsent(words: &str) -> Self {
+        Self { code: None, words: words.to_owned(), sent: false }
     }
 
     /// Redis said no, or never heard of it.

@@ -49,7 +49,8 @@ impl Ear {
                     news: self.news.clone(),
                     connected: self.connected.clone(),
                 };
-                tokio::spawn(reader.run()).abort_handle()
+                // Not in the caller's, which may end before others who listen.
+                self.line.runtime().spawn(reader.run()).abort_handle()
             })
             .await;
         let listener = self.news.subscribe();

@@ -19,14 +19,6 @@ pub(super) struct Raw {
     pub(super) drained: f64,
 }
 
-/// What `redis-server` is called; none where it is not there.
-pub(super) fn version() -> Option<String> {
-    let output = Command::new("redis-server").arg("--version").output().ok()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let version = said.split_whitespace().find_map(|word| word.strip_prefix("v="))?;
-    Some(format!("Redis {version}"))
-}
-
 /// Measures this server; none where `redis-benchmark` is not there or fails.
 pub(super) fn measure(server: &RedisServer, tasks: usize) -> Option<Raw> {
     let entries = tasks.next_multiple_of(MAX_BATCH) * TIMES;

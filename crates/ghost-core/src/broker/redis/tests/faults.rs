@@ -190,3 +190,37 @@ async fn a_replica_that_became_the_master_goes_on() {
     assert_eq!(broker.get(&record.key).await, Ok(Some(record)));
     submit(&broker, "b").await;
 }
+
+/// Does this in a runtime of its own, as leases are renewed in, which knows no sockets and ends with it.
+fn elsewhere(work: impl Future<Output = ()> + Send) {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(work);
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().expect("it does not panic"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_another_runtime_mended_serves_everybody() {
+    let server = RedisServer::start();
+    let broker = connect(&server).await;
+    let record = submit(&broker, "a").await;
+    server.cli(&["CLIENT", "KILL", "TYPE", "normal"]).expect("a line that is cut");
+    elsewhere(async {
+        let found = patiently(|| broker.get(&record.key)).await;
+        assert_eq!(found.as_ref(), Ok(&Some(record.clone())));
+    });
+    assert_eq!(broker.get(&record.key).await, Ok(Some(record)), "the runtime that mended it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_first_may_go_without_making_the_others_deaf() {
+    let server = RedisServer::start();
+    let broker = connect(&server).await;
+    elsewhere(async {
+        broker.subscribe().await.expect("it listens");
+    });
+    let mut news = broker.subscribe().await.expect("it listens");
+    broker.publish(News::Work(Stage::Infer)).await.expect("it is told");
+    assert_eq!(news.next().await, Some(News::Work(Stage::Infer)));
+}
