@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Show which models there are, bring more, check and measure them
     #[command(subcommand)]
     Models(models::Command),
-    /// Measure how fast this machine is
+    /// Measure how fast this machine is, and see what a swarm survives
     #[command(subcommand)]
     Bench(bench::Command),
     Gc(gc::Args),

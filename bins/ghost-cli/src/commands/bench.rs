@@ -1,10 +1,11 @@
-//! `ghost bench`: how fast this machine is at what a swarm does, beside the tools that others use for it.
+//! `ghost bench`: how fast this machine is at what a swarm does, beside the tools that others use for it, and what a swarm
+//! survives here.
 //!
 //! [`queue`] measures the way of a task where no model computes. [`chaos`] kills every part of a swarm while it works, and
 //! counts what is left. [`slm`] measures the local model's engine: it loads
 //! [`engine`]s of ours, runs the [`mod@reference`] tools in turn with them, lets clients [`serve`] themselves from both and
-//! sets a [`hog`] on the cores. Both gather what they see in [`rows`]; what it is measured on stands in [`machine`] and
-//! [`model`].
+//! sets a [`hog`] on the cores. [`queue`] and [`slm`] gather what they see in [`rows`]; what it is measured on stands in
+//! [`machine`] and [`model`].
 
 mod chaos;
 mod engine;
