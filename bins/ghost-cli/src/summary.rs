@@ -134,8 +134,8 @@ impl Summary {
         let mut lines = vec![format!("{} in {}", self.brief(), duration(report.duration_ms))];
         if self.needing_llm > 0 {
             lines.push(
-                "  To have those answered: set ANTHROPIC_API_KEY (or OPENAI_API_KEY, or OPENAI_API_BASE for a server \
-                 of your own), then `ghost retry --all`."
+                "  To have those answered: set ANTHROPIC_API_KEY (or LLM_MODEL with OPENAI_API_KEY, or with \
+                 OPENAI_API_BASE for a server of your own), then `ghost retry --all`."
                     .to_owned(),
             );
         }

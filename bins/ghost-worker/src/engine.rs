@@ -337,9 +337,12 @@ async fn reach(config: &openai_compatible::Config, executor: &Executor) -> anyho
 
 /// The answer to a question over the network, for code that blocks, wherever it runs.
 fn blocking<T: Send>(question: impl Future<Output = T> + Send) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = thread::scope(|scope| scope.spawn(|| runtime.block_on(question)).join());
-    answer.map_err(|_| anyhow!("asking for it panicked"))
+    let asked = || {
+        // It must end where it began: a thread that has a runtime already may not drop another.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(runtime.block_on(question))
+    };
+    thread::scope(|scope| scope.spawn(asked).join()).map_err(|_| anyhow!("asking for it panicked"))?
 }
 
 fn llama(

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -217,9 +218,10 @@ async fn models(State(app): App) -> Result<Json<Value>, Refusal> {
     Ok(Json(json!({ "object": "list", "data": [app.served()?.json()] })))
 }
 
-async fn model(State(app): App, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+async fn model(State(app): App, id: Result<Path<String>, PathRejection>) -> Result<Json<Value>, Refusal> {
     let served = app.served()?;
-    served.has(&id)?;
+    // A name that is no text is nobody's.
+    served.has(&id.map(|Path(id)| id).unwrap_or_default())?;
     Ok(Json(served.json()))
 }
 

@@ -20,7 +20,7 @@ fn people(statistics: &Statistics, yardstick: &str) -> String {
         tasks.submitted, tasks.completed, tasks.failed, tasks.cancelled, tasks.retried, tasks.redelivered
     )];
     if let Some(share) = statistics.slm_share {
-        lines.push(format!("answered on this machine: {:.1} %", share * 100.0));
+        lines.push(format!("answers given on this machine: {:.1} %", share * 100.0));
     }
     lines.push(format!(
         "cost: {}{}; {}",

@@ -294,7 +294,8 @@ fn calibrate(context: &Context, args: &Calibrate) -> anyhow::Result<()> {
     };
     output::one(context.format(), &realised, |r| {
         format!(
-            "SIMPLE_THRESHOLD={0:.4}\nCOMPLEX_THRESHOLD={0:.4}\n# on {1}: {2:.1} % of calls to the strong model, quality {3:.4} of {4:.4} ({5:.1} %)\n",
+            // All digits: where scores lie close together, a rounded threshold realises something else.
+            "SIMPLE_THRESHOLD={0}\nCOMPLEX_THRESHOLD={0}\n# on {1}: {2:.1} % of calls to the strong model, quality {3:.4} of {4:.4} ({5:.1} %)\n",
             r.threshold,
             count(scored.len() as u64, "prompt"),
             100.0 * r.share,

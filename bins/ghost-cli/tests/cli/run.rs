@@ -52,6 +52,20 @@ fn without_an_llm_what_needs_one_waits_and_that_is_no_failure() {
 }
 
 #[test]
+fn a_server_of_the_local_model_that_is_not_there_is_told_and_what_needs_it_waits() {
+    let place = Place::new()
+        .with("SLM_PROVIDER", "llama_cpp")
+        .with("SLM_ENDPOINT", "http://127.0.0.1:9/v1")
+        .with("SLM_MODEL", "ghost-tiny");
+    place.tasks(2);
+    place
+        .ghost(&["run", "tasks.jsonl", "-o", "results.jsonl"])
+        .with_code(0)
+        .said("the server at http://127.0.0.1:9/v1 (SLM_ENDPOINT)")
+        .said("needing Claude 2");
+}
+
+#[test]
 fn once_there_is_a_key_retry_answers_and_resume_brings_the_results_up_to_date() {
     let place = Place::new();
     place.tasks(2);

@@ -25,9 +25,7 @@ pub(super) fn url(text: &str) -> Result<String, String> {
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .filter(|url| url.username().is_empty() && url.password().is_none())
         .map(|_| text.trim_end_matches('/').to_owned())
-        .ok_or_else(|| {
-            "an address such as http://127.0.0.1:8080/v1, without user name and password".to_owned()
-        })
+        .ok_or_else(|| "an address such as http://127.0.0.1:8080, without user name and password".to_owned())
 }
 
 /// A secret, since it may hold a password.

@@ -404,7 +404,7 @@ fn llm_unavailable(job: &Job, why: &str) -> Failure {
     Failure::new(
         "llm_unavailable",
         format!(
-            "{why}, and no LLM is configured; set ANTHROPIC_API_KEY (or OPENAI_API_KEY), then `ghost retry {}`",
+            "{why}, and no LLM is configured; set ANTHROPIC_API_KEY (or OPENAI_API_KEY with LLM_MODEL), then `ghost retry {}`",
             job.request.task_id.as_ref().map_or("ID", |id| id.as_str())
         ),
     )

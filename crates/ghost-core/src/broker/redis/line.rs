@@ -60,12 +60,21 @@ impl Line {
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
         let client = match &config.ca {
             None => Client::open(info),
+            Some(_) if !config.url.starts_with("rediss:") => {
+                return Err(Error::Misconfigured(
+                    "REDIS_CA is for a REDIS_URL that begins with rediss://".to_owned(),
+                ));
+            }
             Some(file) => {
                 let unread = |error| {
                     Error::Misconfigured(format!("REDIS_CA, {}, cannot be read: {error}", file.display()))
                 };
-                let root_cert = Some(std::fs::read(file).map_err(unread)?);
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+                let pem = std::fs::read(file).map_err(unread)?;
+                if !String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE") {
+                    let words = format!("REDIS_CA, {}, holds no certificate in PEM", file.display());
+                    return Err(Error::Misconfigured(words));
+                }
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem) })
             }
         }
         .map_err(unusable)?;
@@ -179,6 +188,9 @@ impl Line {
                 Error::Unavailable(format!("Redis at {address} is not ready ({words})"))
             }
             Some(_) => Error::Damaged(format!("Redis at {address} refuses what we ask: {words}")),
+            None if words.contains("certificate") => Error::Unavailable(format!(
+                "Redis at {address} is not trusted ({words}); REDIS_CA names a file with the certificates of who signed its own"
+            )),
             None => Error::Unavailable(format!("Redis at {address}: {words}")),
         }
     }

@@ -71,16 +71,24 @@ async fn tasks_and_news_go_over_tls_where_the_signer_is_known() {
 async fn a_signer_that_nobody_knows_is_not_trusted() {
     let redis = Encrypted::start();
     let error = redis.connect(None).await.expect_err("nobody knows it");
-    assert!(matches!(&error, Error::Unavailable(words) if words.contains("certificate")), "{error}");
+    assert!(
+        matches!(&error, Error::Unavailable(words) if words.contains("REDIS_CA names a file")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
-async fn a_file_that_holds_no_certificate_is_named() {
-    let missing = Config {
-        url: "rediss://localhost:1".to_owned(),
-        ca: Some("/no/such/file.pem".into()),
-        ..Config::default()
+async fn a_file_without_certificates_or_an_address_without_tls_is_told_apart() {
+    let refused = async |url: &str, ca: &Path| {
+        let config = Config { url: url.to_owned(), ca: Some(ca.to_owned()), ..Config::default() };
+        match RedisBroker::connect(config).await {
+            Err(Error::Misconfigured(words)) => words,
+            other => panic!("{other:?}"),
+        }
     };
-    let error = RedisBroker::connect(missing).await.expect_err("there is no such file");
-    assert!(matches!(&error, Error::Misconfigured(words) if words.contains("/no/such/file.pem")), "{error}");
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let words = refused("rediss://localhost:1", Path::new("/no/such/file.pem")).await;
+    assert!(words.contains("/no/such/file.pem"), "{words}");
+    assert!(refused("rediss://localhost:1", empty.path()).await.contains("no certificate"));
+    assert!(refused("redis://localhost:1", empty.path()).await.contains("rediss://"));
 }
