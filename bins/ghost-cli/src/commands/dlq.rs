@@ -1,5 +1,7 @@
 //! `ghost dlq`: tasks that failed because every holder vanished with them.
 
+use std::num::NonZeroUsize;
+
 use ghost_core::broker::Query;
 use ghost_core::lifecycle::{DELIVERIES_EXHAUSTED, Record, State};
 
@@ -22,8 +24,8 @@ pub(crate) enum Command {
     /// List them, newest first
     List {
         /// At most so many
-        #[arg(long, default_value_t = 20, value_name = "N")]
-        limit: usize,
+        #[arg(long, default_value = "20", value_name = "N")]
+        limit: NonZeroUsize,
     },
     /// Tell the life of one
     Show(explain::Args),
@@ -41,7 +43,7 @@ pub(crate) enum Command {
 
 pub(crate) async fn perform(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::List { limit } => list(context, limit.max(1)).await,
+        Command::List { limit } => list(context, limit.get()).await,
         Command::Show(args) => explain::perform(context, args).await,
         Command::Replay { tasks, .. } => replay(context, &tasks).await,
     }

@@ -1,5 +1,7 @@
 //! `ghost ps`: what tasks there are and where they stand.
 
+use std::num::NonZeroUsize;
+
 use ghost_core::broker::Query;
 use ghost_core::id::BatchId;
 use ghost_core::lifecycle::{Record, State, Timestamp};
@@ -27,8 +29,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RUN")]
     batch: Option<BatchId>,
     /// At most so many
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    limit: usize,
+    #[arg(long, default_value = "20", value_name = "N")]
+    limit: NonZeroUsize,
 }
 
 pub(crate) fn status(name: &str) -> Result<Status, String> {
@@ -57,8 +59,7 @@ pub(crate) struct Row {
 pub(crate) async fn perform(context: &Context, args: Args) -> anyhow::Result<Exit> {
     let access = context.access()?;
     let now = access.now().await?;
-    let query =
-        Query { batch: args.batch, status: args.status, limit: args.limit.max(1), ..Query::default() };
+    let query = Query { batch: args.batch, status: args.status, limit: args.limit.get(), ..Query::default() };
     let Page { records, total } = access.page(&query).await?;
     let rows: Vec<_> = records.iter().map(|record| row(record, now)).collect();
     output::many(context.format(), &rows, people)?;

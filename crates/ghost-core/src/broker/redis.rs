@@ -434,6 +434,8 @@ impl Broker for RedisBroker {
         let args = first.iter().chain(&capabilities).map(String::as_str);
         let mut reply = array(self.run(&scripts::CLAIM, args).await?)?.into_iter();
         let now = Timestamp(number(reply.next().unwrap_or_default())?);
+        // Whoever begins now asks for the time next.
+        self.time.note(now, Instant::now());
         let mut records = Vec::new();
         for token in tokens {
             let Some(member) = reply.next() else { break };

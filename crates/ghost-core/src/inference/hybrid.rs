@@ -205,7 +205,7 @@ impl Engine {
             Ok(answer) => Outcome::Answered { answer, attempts },
             Err(Miss::Call(Stumble::Cancelled)) => Outcome::Cancelled { attempts },
             Err(Miss::Call(Stumble::Later(error, delay))) => {
-                warn!(task.id = id(&job), error = %error, delay_ms = delay.as_millis(), "task {} is put off for {delay:?}: {error}", id(&job));
+                warn!(task.id = id(&job), error = %error, delay_ms = delay.as_millis(), "task {} is put off for {:.1} s: {error}", id(&job), delay.as_secs_f64());
                 Outcome::Postponed { attempts, delay }
             }
             Err(Miss::Call(Stumble::Never(error))) => {
