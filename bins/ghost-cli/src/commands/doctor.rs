@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use ghost_core::config::{Config, LlmChoice, Row, SlmChoice, Source};
 use ghost_core::executor::ExecutorConfig;
 use ghost_core::inference::Request;
@@ -19,8 +20,8 @@ const FIRST_WORD: Duration = Duration::from_secs(30);
 
 /// Check that everything is in place, and say what to do where it is not
 ///
-/// Looks at the data directory, the store, the local model (it is loaded and asked for a word), the key,
-/// the prices and the CPUs. Nothing is sent over the network: a key is only tried by a task, as in
+/// Looks at the data directory, the store, the local model (it is loaded, or its server reached, and asked for
+/// a word), the key, the prices and the CPUs. The LLM is not asked: a key is only tried by a task, as in
 ///
 ///   ghost submit --force-llm "Say hello"
 ///
@@ -117,9 +118,11 @@ async fn local_model(config: &Config, data: &DataDir, checks: &mut Vec<Check>) {
             let finding = "switched off (SLM_PROVIDER=none); the LLM answers everything".to_owned();
             checks.push(Check { what, health: Health::Doubtful, finding });
         }
-        SlmChoice::Endpoint { url, model } => {
-            let finding = format!("{model} at {url}, not asked now");
-            checks.push(Check { what, health: Health::Good, finding });
+        SlmChoice::Endpoint { .. } => {
+            let found = first_word(config, data).await.map_err(|error| {
+                anyhow!("{error:#}; start it (`ghost-worker serve`), or unset SLM_ENDPOINT for a model in the process")
+            });
+            look(checks, what, found.map(|words| (words, ())));
         }
         SlmChoice::File(_) | SlmChoice::Embedded => {
             look(checks, what, first_word(config, data).await.map(|words| (words, ())));
@@ -147,8 +150,12 @@ async fn first_word(config: &Config, data: &DataDir) -> anyhow::Result<String> {
     let loaded = started.elapsed();
     let request = Request { max_tokens: 1, timeout: FIRST_WORD, ..Request::new("Hello") };
     slm.backend.generate(request, None).await?;
+    let loads = match config.slm.choice() {
+        SlmChoice::Endpoint { url, .. } => format!("is found at {url}"),
+        _ => "loads".to_owned(),
+    };
     Ok(format!(
-        "{} loads in {} ms and answers {} ms later",
+        "{} {loads} in {} ms and answers {} ms later",
         slm.capability.model,
         loaded.as_millis(),
         (started.elapsed() - loaded).as_millis()

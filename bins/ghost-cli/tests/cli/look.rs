@@ -96,6 +96,16 @@ fn an_answer_streams_and_ends_with_its_result() {
 }
 
 #[test]
+fn the_doctor_asks_the_server_of_the_local_model() {
+    let place = Place::new()
+        .with("SLM_PROVIDER", "llama_cpp")
+        .with("SLM_ENDPOINT", "http://127.0.0.1:9/v1")
+        .with("SLM_MODEL", "ghost-tiny");
+    let told = place.ghost(&["doctor"]).with_code(1).stdout;
+    assert!(told.contains("http://127.0.0.1:9/v1") && told.contains("ghost-worker serve"), "{told}");
+}
+
+#[test]
 fn the_doctor_says_what_is_missing_and_where_settings_come_from() {
     let place =
         Place::new().with("LLM_MODEL", "claude-sonnet-4-5-20250929").with("ANTHROPIC_API_KEY", "sk-secret");
