@@ -113,10 +113,10 @@ impl Breaker {
         Ok(Permit { epoch: self.epoch })
     }
 
-    /// Notes what came of a call.
-    pub fn record(&mut self, permit: Permit, outcome: Outcome, now: Instant) {
+    /// Notes what came of a call. Returns the pause where that opened the breaker.
+    pub fn record(&mut self, permit: Permit, outcome: Outcome, now: Instant) -> Option<Duration> {
         if permit.epoch != self.epoch {
-            return;
+            return None;
         }
         match (outcome, &mut self.state) {
             (Outcome::Alive, State::Closed { failures }) => *failures = 0,
@@ -124,21 +124,23 @@ impl Breaker {
             (Outcome::Failed, State::Closed { failures }) => {
                 *failures += 1;
                 if *failures >= self.config.failures {
-                    self.open(self.config.first_pause, now);
+                    return Some(self.open(self.config.first_pause, now));
                 }
             }
             (Outcome::Failed, State::HalfOpen { pause, .. }) => {
                 let pause = pause.saturating_mul(2).min(self.config.longest_pause);
-                self.open(pause, now);
+                return Some(self.open(pause, now));
             }
             // The probe found nothing out: the next caller may try at once.
             (Outcome::Unknown, State::HalfOpen { next_probe, .. }) => *next_probe = now,
             (_, State::Open { .. }) | (Outcome::Unknown, State::Closed { .. }) => {}
         }
+        None
     }
 
-    fn open(&mut self, pause: Duration, now: Instant) {
+    fn open(&mut self, pause: Duration, now: Instant) -> Duration {
         self.enter(State::Open { until: now + pause, pause });
+        pause
     }
 
     fn enter(&mut self, state: State) {
@@ -201,7 +203,8 @@ mod tests {
             pauses.push(pause.as_secs());
             now += pause;
             let probe = breaker.allow(now).expect("the pause is over");
-            breaker.record(probe, Outcome::Failed, now);
+            let longer = breaker.record(probe, Outcome::Failed, now);
+            assert_eq!(longer, breaker.clone().allow(now).err(), "it says that it opened, and for how long");
         }
         assert_eq!(pauses, [1, 2, 4, 8, 15, 15]);
     }
@@ -265,12 +268,15 @@ mod tests {
             for (wait, outcome) in steps {
                 now += Duration::from_millis(wait);
                 match breaker.allow(now) {
-                    Ok(permit) => match outcome {
-                        0 => breaker.record(permit, Outcome::Alive, now),
-                        1 => breaker.record(permit, Outcome::Unknown, now),
-                        2 => breaker.record(permit, Outcome::Failed, now),
-                        _ => drop(permit),
-                    },
+                    Ok(permit) => {
+                        let opened = match outcome {
+                            0 => breaker.record(permit, Outcome::Alive, now),
+                            1 => breaker.record(permit, Outcome::Unknown, now),
+                            2 => breaker.record(permit, Outcome::Failed, now),
+                            _ => None,
+                        };
+                        prop_assert!(opened.is_none_or(|pause| breaker.clone().allow(now).err() == Some(pause)));
+                    }
                     Err(wait) => {
                         prop_assert!(wait <= Config::default().longest_pause);
                         prop_assert!(breaker.clone().allow(now + wait).is_ok());

@@ -205,7 +205,12 @@ impl Engine {
             Ok(answer) => Outcome::Answered { answer, attempts },
             Err(Miss::Call(Stumble::Cancelled)) => Outcome::Cancelled { attempts },
             Err(Miss::Call(Stumble::Later(error, delay))) => {
-                warn!(task.id = id(&job), error = %error, delay_ms = delay.as_millis(), "task {} is put off for {:.1} s: {error}", id(&job), delay.as_secs_f64());
+                // That a provider is left alone is told once, where it is decided, and not again for each task.
+                let words = format!("task {} is put off for {:.1} s: {error}", id(&job), delay.as_secs_f64());
+                match error {
+                    Error::Unavailable(_) => info!(task.id = id(&job), "{words}"),
+                    _ => warn!(task.id = id(&job), error = %error, "{words}"),
+                }
                 Outcome::Postponed { attempts, delay }
             }
             Err(Miss::Call(Stumble::Never(error))) => {

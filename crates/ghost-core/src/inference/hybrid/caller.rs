@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::relay::Relay;
 use crate::inference::breaker::{self, Breaker};
@@ -69,8 +70,9 @@ impl Caller {
         loop {
             let permit = self.breaker(|breaker, now| breaker.allow(now)).map_err(|pause| {
                 let error = Error::Unavailable(format!(
-                    "{} failed too often; it is left alone for {pause:?}",
-                    self.name(request)
+                    "{} failed too often; it is left alone for {:.1} s",
+                    self.name(request),
+                    pause.as_secs_f64()
                 ));
                 Stumble::Later(error, pause)
             })?;
@@ -83,7 +85,11 @@ impl Caller {
                 Err(Error::Timeout { waited, .. }) if *waited == left => breaker::Outcome::Unknown,
                 Err(error) => breaker::Outcome::from(error),
             };
-            self.breaker(|breaker, now| breaker.record(permit, outcome, now));
+            let opened = self.breaker(|breaker, now| breaker.record(permit, outcome, now));
+            if let (Some(pause), Err(error)) = (opened, &result) {
+                let (name, pause) = (self.name(request), pause.as_secs_f64());
+                warn!(event = "provider_left_alone", error = %error, "{name} fails, so nobody asks it for {pause:.0} s: {error}");
+            }
             attempts.push(self.attempt(request, &result, started, &price));
             let error = match result {
                 Ok(completion) => return Ok(completion),
