@@ -23,7 +23,7 @@ pub(crate) fn load(config: &Config) -> anyhow::Result<Loaded> {
         capability,
     });
     let llm: Arc<dyn Backend> = Arc::new(Rehearsal::new(Provider::Llm, model));
-    Ok(Loaded::of(Engine::build(engine::hybrid_config(config), slm, Some(llm), engine::pricing(config)?)))
+    Ok(Loaded::of(Engine::build(engine::hybrid_config(config)?, slm, Some(llm), engine::pricing(config)?)))
 }
 
 /// A model that is none.

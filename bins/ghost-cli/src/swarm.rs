@@ -74,7 +74,7 @@ fn orchestrator(
         Life::Batch => ghost_orchestrator::Config { ask_workers: false, result_ttl: None, ..config },
         Life::Service { .. } => config,
     };
-    let taskmaster = Arc::new(TaskMaster::new(ghost_orchestrator::thresholds(settings)?));
+    let taskmaster = Arc::new(TaskMaster::new(settings.routing.thresholds()?));
     Ok(Orchestrator::build(config, ghost_orchestrator::Deps { broker, taskmaster, available }))
 }
 
@@ -154,7 +154,7 @@ impl Swarm {
         };
         let orchestrator = orchestrator(context, broker.clone(), available, &life)?;
         let handle = orchestrator.handle();
-        let thresholds = ghost_orchestrator::thresholds(settings)?;
+        let thresholds = settings.routing.thresholds()?;
         let worker = Worker::build(
             ghost_worker::Config {
                 drain,

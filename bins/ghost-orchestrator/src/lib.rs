@@ -26,7 +26,7 @@ pub mod ingest;
 mod program;
 mod watch;
 
-pub use program::{config, ingest_from, main, thresholds};
+pub use program::{config, ingest_from, main};
 
 /// How an orchestrator behaves.
 #[derive(Debug, Clone)]

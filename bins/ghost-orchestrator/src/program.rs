@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Parser;
 use ghost_core::config;
 use ghost_core::id::AgentId;
-use ghost_core::taskmaster::{TaskMaster, Thresholds};
+use ghost_core::taskmaster::TaskMaster;
 use ghost_service::models;
 use ghost_service::program::{self, LAST_WORDS, Program, Start};
 use ghost_service::tasks::Owned;
@@ -68,7 +68,7 @@ async fn serve(start: Start) -> anyhow::Result<()> {
     let Start { settings, agent_id, broker, health, shutdown } = start;
     let deps = Deps {
         broker,
-        taskmaster: Arc::new(TaskMaster::new(thresholds(&settings)?)),
+        taskmaster: Arc::new(TaskMaster::new(settings.routing.thresholds()?)),
         available: models::available(&settings)?,
     };
     let orchestrator = Orchestrator::build(config(&settings, agent_id.clone()), deps);
@@ -111,13 +111,4 @@ pub fn ingest_from(
     let rules = Rules::read(file)?;
     let redis = ghost_service::broker::redis_config(settings);
     Ok(Some(Ingest::build(ingest::Config { agent_id, redis, rules }, handle)?))
-}
-
-/// Where tasks stop to be simple, and begin to be complex.
-///
-/// # Errors
-/// Where the two contradict each other.
-pub fn thresholds(settings: &config::Config) -> anyhow::Result<Thresholds> {
-    let routing = &settings.routing;
-    Ok(Thresholds::new(routing.simple_threshold, routing.complex_threshold)?)
 }

@@ -18,8 +18,8 @@ use ghost_core::inference::limited::Limited;
 use ghost_core::inference::openai_compatible::{self, OpenAiCompatible};
 use ghost_core::inference::pricing::{ModelStatus, Pricing};
 use ghost_core::inference::{Backend, Provider};
+use ghost_core::taskmaster::TaskMaster;
 use ghost_core::taskmaster::capability::Capability;
-use ghost_core::taskmaster::{TaskMaster, Thresholds};
 use ghost_llama::Llama;
 use ghost_service::data_dir::DataDir;
 use ghost_service::models::capability;
@@ -166,7 +166,7 @@ pub fn load(config: &Config, data: &DataDir) -> anyhow::Result<Loaded> {
     warnings.extend(gpu_doubt(config)?);
     warnings.extend(config.llm.choice().and_then(|choice| doubt(&pricing, model(&choice))));
     let llm = config.llm.choice().map(|choice| llm(&choice, &executor)).transpose()?;
-    let engine = Arc::new(Engine::build(hybrid_config(config), slm, llm, pricing));
+    let engine = Arc::new(Engine::build(hybrid_config(config)?, slm, llm, pricing));
     let absent = missing.map(|config| Absent { engine: engine.clone(), config, executor });
     Ok(Loaded { engine, warnings, absent, _place: place })
 }
@@ -199,23 +199,20 @@ pub fn model<'a>(choice: &LlmChoice<'a>) -> &'a str {
     }
 }
 
-/// Who judges the drafts of a model that takes any prompt; thresholds that contradict each other are reported elsewhere.
-fn draft_check(config: &Config) -> Option<DraftCheck> {
-    let routing = &config.routing;
-    let thresholds = Thresholds::new(routing.simple_threshold, routing.complex_threshold).ok()?;
-    (routing.drafts > 0)
-        .then(|| DraftCheck { taskmaster: TaskMaster::new(thresholds), samples: routing.drafts })
-}
-
 /// How the engine behaves.
-pub fn hybrid_config(config: &Config) -> hybrid::Config {
-    hybrid::Config {
-        fallback: config.routing.fallback,
-        hybrid: config.routing.hybrid,
+///
+/// # Errors
+/// Where the thresholds contradict each other.
+pub fn hybrid_config(config: &Config) -> anyhow::Result<hybrid::Config> {
+    let routing = &config.routing;
+    let judge = TaskMaster::new(routing.thresholds()?);
+    Ok(hybrid::Config {
+        fallback: routing.fallback,
+        hybrid: routing.hybrid,
         llm_model: config.llm.model_or_default().to_owned(),
-        drafts: draft_check(config),
+        drafts: (routing.drafts > 0).then_some(DraftCheck { taskmaster: judge, samples: routing.drafts }),
         ..hybrid::Config::default()
-    }
+    })
 }
 
 /// The CPUs of this process.

@@ -2,9 +2,9 @@
 //!
 //! It beats on a thread of its own, so that no busy runtime lets a lease end. No call may take longer than a beat, so that
 //! one that hangs leaves time to try again, and what the store did not do is tried again soon: a store that was away for
-//! most of a lease costs nothing. When a renewal is refused, since the task
-//! was cancelled or handed on, or when none came through for the length of a lease, the attempt hears that its right is
-//! lost. A cancellation is news, so it is noticed at once.
+//! most of a lease costs nothing. When a renewal is refused, since the task was cancelled or handed on, or when none came
+//! through for the length of a lease, the attempt hears that its right is lost. A cancellation is news, so it is noticed
+//! at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -119,7 +119,7 @@ async fn work(start: Start) -> anyhow::Result<()> {
     if let Some(absent) = models.absent.take() {
         tasks.spawn("model's server", absent.wait_until(shutdown.drain.clone()));
     }
-    let config = config(&settings, agent_id, thresholds(&settings)?);
+    let config = config(&settings, agent_id, settings.routing.thresholds()?);
     let worker = Worker::build(config, Deps { broker, engine: models.engine.clone() });
     tasks.spawn("worker", worker.run(shutdown.drain));
     Ok(tasks.wait(drain + LAST_WORDS).await?)
@@ -206,9 +206,4 @@ pub fn config(settings: &config::Config, agent_id: AgentId, thresholds: Threshol
         thresholds,
         ..Config::default()
     }
-}
-
-fn thresholds(settings: &config::Config) -> anyhow::Result<Thresholds> {
-    let routing = &settings.routing;
-    Ok(Thresholds::new(routing.simple_threshold, routing.complex_threshold)?)
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::id::AgentId;
+use crate::taskmaster::{BadThresholds, Thresholds};
 
 #[macro_use]
 mod table;
@@ -350,6 +351,16 @@ pub enum SlmChoice<'a> {
     File(&'a Path),
     /// The tiny model that is part of the program.
     Embedded,
+}
+
+impl Routing {
+    /// Where tasks stop to be simple, and begin to be complex.
+    ///
+    /// # Errors
+    /// [`BadThresholds`] where the two contradict each other.
+    pub fn thresholds(&self) -> Result<Thresholds, BadThresholds> {
+        Thresholds::new(self.simple_threshold, self.complex_threshold)
+    }
 }
 
 impl Slm {

@@ -3,7 +3,7 @@
 //! Pure: a request goes in, a [`Verdict`] comes out; [`route`] turns it into the decision who answers. No clock, no
 //! I/O, no await. The prompt decides; what its sender wrote as `task_type` is not looked at.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -123,8 +123,11 @@ pub struct TaskMaster {
 impl TaskMaster {
     /// With the model that ships.
     pub fn new(thresholds: Thresholds) -> Self {
-        let model = Model::from_bytes(model::EMBEDDED).expect("a test reads the model that ships");
-        Self::with_model(model, thresholds)
+        /// Read once in a process, however many want it.
+        static SHIPPED: LazyLock<Arc<Model>> = LazyLock::new(|| {
+            Arc::new(Model::from_bytes(model::EMBEDDED).expect("a test reads the model that ships"))
+        });
+        Self { model: SHIPPED.clone(), thresholds }
     }
 
     /// With a model of your own.

@@ -128,7 +128,7 @@ impl WithModel {
     }
 
     fn taskmaster(&self, context: &Context) -> anyhow::Result<TaskMaster> {
-        Ok(TaskMaster::with_model(self.open()?, ghost_orchestrator::thresholds(&context.config)?))
+        Ok(TaskMaster::with_model(self.open()?, context.config.routing.thresholds()?))
     }
 }
 

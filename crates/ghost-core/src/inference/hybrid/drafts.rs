@@ -35,9 +35,7 @@ impl DraftCheck {
         price: impl Fn(&Completion) -> u64,
         attempts: &mut Vec<Attempt>,
     ) -> Result<Option<Failure>, Stumble> {
-        if Answer::concluding(&draft.text).is_none() {
-            return Ok(None);
-        }
+        let Some(given) = Answer::concluding(&draft.text) else { return Ok(None) };
         let samples = join_all((1..=self.samples).map(|number| {
             let request = sample(request, number);
             let price = &price;
@@ -46,7 +44,7 @@ impl DraftCheck {
                 (caller.ask(&request, patience, None, price, &mut attempts).await, attempts)
             }
         }));
-        let mut answers = vec![Answer::concluding(&draft.text)];
+        let mut answers = vec![Some(given)];
         for (result, calls) in samples.await {
             attempts.extend(calls);
             match result {
