@@ -128,6 +128,9 @@ settings! {
         redis_password: Option<Secret> = REDIS_PASSWORD, secret, Unset "none is sent";
         /// A file with the certificates (PEM) of whoever signed that of Redis, where REDIS_URL begins with `rediss://`.
         redis_ca: Option<PathBuf> = REDIS_CA, path, Unset "the system's authorities";
+        /// In how many shards of Redis the tasks lie, 1 to 64; more than one are for a Redis Cluster, which keeps each on one
+        /// of its nodes. All programs of a swarm say the same.
+        redis_shards: usize = REDIS_SHARDS, shards, Is "1";
         /// Whose tasks: swarms of different names share a Redis without seeing each other.
         swarm: String = GHOST_SWARM, name, Is "ghost";
         /// How long settled tasks are kept.

@@ -87,6 +87,7 @@ pub fn redis_config(config: &Config) -> redis::Config {
         password: broker.redis_password.as_ref().map(|password| password.reveal().to_owned()),
         ca: broker.redis_ca.clone(),
         swarm: broker.swarm.clone(),
+        shards: broker.redis_shards,
         backlog: broker.max_backlog,
         result_ttl: broker.result_ttl.unwrap_or(default.result_ttl),
         ..default

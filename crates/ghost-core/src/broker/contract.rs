@@ -1,6 +1,6 @@
 //! What every broker promises, as a suite that any of them can be put through.
 //!
-//! [`suite`] asks for everything, exactly. [`suite_under_faults`] asks for what must hold behind a bad line too, where
+//! [`suite`] asks for everything, exactly; [`suite_over_shards`] for all but one order of all tasks. [`suite_under_faults`] asks for what must hold behind a bad line too, where
 //! replies are lost after a call took effect, as [`super::faulty`] does. The cases are sentences, one file to a theme;
 //! the helpers below are how they speak. No case waits: a [`Harness`] moves the broker's time.
 
@@ -62,16 +62,25 @@ macro_rules! run {
 
 /// Everything that a broker promises.
 pub async fn suite<H: Harness>(make: impl AsyncFn() -> H) {
-    suite_under_faults(&make).await;
+    suite_over_shards(&make).await;
     run! { make;
         intake: a_full_queue_refuses_what_is_new_and_still_knows_what_is_old, a_list_is_the_newest_first;
         turns: higher_classes_go_first_and_the_lowest_still_moves, tenants_of_a_class_take_turns,
-            a_tenants_tasks_go_in_the_order_they_came, a_worker_is_given_only_what_it_can_do,
-            nobody_is_given_more_than_the_limit, a_postponed_task_waits_for_its_moment,
+            a_tenants_tasks_go_in_the_order_they_came, a_worker_is_given_only_what_it_can_do;
+        leases: dead_letters_are_listed_apart_from_other_failures, all_leases_end_with_a_dead_owner;
+        books: a_purge_takes_settled_records_only, an_acknowledged_task_survives_a_restart;
+    }
+}
+
+/// What a broker promises where its tasks lie in several shards, each with an order and a limit of its own.
+pub async fn suite_over_shards<H: Harness>(make: impl AsyncFn() -> H) {
+    suite_under_faults(&make).await;
+    run! { make;
+        turns: nobody_is_given_more_than_the_limit, a_postponed_task_waits_for_its_moment,
             answers_go_to_evaluators_and_to_nobody_else, what_is_past_its_deadline_is_not_handed_out;
-        leases: deliveries_are_bounded, dead_letters_are_listed_apart_from_other_failures, good_order_is_no_delivery, all_leases_end_with_a_dead_owner;
-        books: settled_records_come_in_the_order_of_their_settlement, a_purge_takes_settled_records_only,
-            news_arrives, a_claim_that_begins_tells_of_both_steps, an_acknowledged_task_survives_a_restart;
+        leases: deliveries_are_bounded, good_order_is_no_delivery;
+        books: settled_records_come_in_the_order_of_their_settlement, news_arrives,
+            a_claim_that_begins_tells_of_both_steps;
         fencing: of_two_that_write_at_once_one_wins;
     }
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::broker::redis::MOST_SHARDS;
 use crate::id::AgentId;
 
 use super::{LogFormat, LogLevel, Secret, SlmProvider};
@@ -109,6 +110,10 @@ pub(super) fn layers(text: &str) -> Result<u32, String> {
 
 pub(super) fn drafts(text: &str) -> Result<u32, String> {
     whole(text, 0..=8)
+}
+
+pub(super) fn shards(text: &str) -> Result<usize, String> {
+    whole(text, 1..=MOST_SHARDS as u64)
 }
 
 pub(super) fn tasks(text: &str) -> Result<u64, String> {

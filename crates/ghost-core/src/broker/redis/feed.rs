@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::keys::Keys;
 use super::line::Line;
 use super::listen::{Heard, Topic, listen};
-use super::{Config, Error, bytes};
+use super::reply::bytes;
+use super::{Config, Error};
 use crate::id::AgentId;
 
 /// After so long another reader gets an entry that its reader said nothing about.
@@ -80,7 +81,7 @@ impl Feed {
     pub fn new(config: &Config, streams: Vec<String>, reader: &AgentId) -> Result<Self, Error> {
         Ok(Self {
             line: Line::new(config)?,
-            keys: Keys::of(&config.swarm)?,
+            keys: Keys::of(&config.swarm, 0)?,
             streams,
             reader: reader.to_string(),
             reading: None,
@@ -101,6 +102,9 @@ impl Feed {
         read.map_err(|error| match error.code() {
             Some("WRONGTYPE") => {
                 Error::Misconfigured(format!("one of {} is no stream", self.streams.join(", ")))
+            }
+            Some("MOVED" | "CROSSSLOT") => {
+                Error::Misconfigured("ingestion reads from one Redis, not from a Cluster".to_owned())
             }
             _ => Error::Unavailable(format!("the streams cannot be read: {error}")),
         })

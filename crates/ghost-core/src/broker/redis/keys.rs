@@ -1,7 +1,7 @@
 //! Every key of a swarm in Redis, and what is in it. Nobody else spells one: scripts get these names as a prelude.
 //!
-//! All keys of a shard share the hash tag `{gs:<swarm>:<shard>}`, so that each script touches one slot of a Cluster;
-//! there is one shard, number 0. A *member* names a task within its swarm: `<batch>/<id>`, without a batch `/<id>`. Ids
+//! All keys of a shard share the hash tag `{gs:<swarm>:<shard>}`, so that each script touches one slot of a Cluster; the
+//! first shard is number 0. A *member* names a task within its swarm: `<batch>/<id>`, without a batch `/<id>`. Ids
 //! are printable ASCII, so a line break ends any of them.
 
 use sha2::{Digest, Sha256};
@@ -64,21 +64,21 @@ const NAMES: [(&str, &str); 22] = [
     ("DOCUMENTS", DOCUMENTS),
 ];
 
-/// The names of one swarm.
+/// The names of one shard.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     shard: String,
 }
 
 impl Keys {
-    /// The keys of this swarm.
-    pub(super) fn of(swarm: &str) -> Result<Self, Error> {
+    /// The keys of a swarm's shard.
+    pub(super) fn of(swarm: &str, shard: usize) -> Result<Self, Error> {
         if swarm.is_empty() || swarm.len() > 64 || !swarm.bytes().all(is_plain) {
             return Err(Error::Misconfigured(format!(
                 "a swarm's name has 1 to 64 letters, digits, dots, dashes or underscores, not {swarm:?}"
             )));
         }
-        Ok(Self { shard: format!("{{gs:{swarm}:0}}") })
+        Ok(Self { shard: format!("{{gs:{swarm}:{shard}}}") })
     }
 
     /// What every script gets as its first key.
@@ -120,7 +120,7 @@ impl Keys {
         self.key(DOCUMENTS)
     }
 
-    /// A string: the version of this layout.
+    /// A string: the version of this layout and, where there are more than one, how many shards there are.
     pub(super) fn layout(&self) -> String {
         self.key(LAYOUT)
     }
@@ -143,6 +143,16 @@ impl Keys {
     fn key(&self, name: &str) -> String {
         format!("{}:{name}", self.shard)
     }
+}
+
+/// In which of so many shards something of this name lies. It stays there, so nothing here may ever change.
+pub(super) fn shard_of(name: &str, shards: usize) -> usize {
+    if shards == 1 {
+        return 0;
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let (first, _) = digest.split_first_chunk::<8>().expect("a digest has 32 bytes");
+    (u64::from_be_bytes(*first) % shards as u64) as usize
 }
 
 /// A task's name within its swarm.
@@ -200,10 +210,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_lies_in_the_same_shard_for_ever_and_all_shards_get_their_part() {
+        assert_eq!(["a", "b", "c", "task-1"].map(|name| shard_of(name, 3)), [1, 1, 2, 2]);
+        let mut parts = [0; 3];
+        (0..3000).for_each(|n| parts[shard_of(&format!("task-{n}"), 3)] += 1);
+        assert!(parts.iter().all(|part| (900..1100).contains(part)), "{parts:?}");
+        assert_eq!(shard_of("anything", 1), 0);
+    }
+
+    #[test]
     fn a_swarm_whose_name_would_break_its_keys_is_refused() {
         for name in ["", "a}b", "two words", &"x".repeat(65)] {
-            assert!(matches!(Keys::of(name), Err(Error::Misconfigured(_))), "{name:?}");
+            assert!(matches!(Keys::of(name, 0), Err(Error::Misconfigured(_))), "{name:?}");
         }
-        assert_eq!(Keys::of("prod-1").expect("a name").counters(), "{gs:prod-1:0}:counters");
+        assert_eq!(Keys::of("prod-1", 3).expect("a name").counters(), "{gs:prod-1:3}:counters");
     }
 }

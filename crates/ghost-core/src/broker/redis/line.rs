@@ -1,5 +1,7 @@
 //! The way to Redis: one connection that all calls share, made anew when it breaks, and what Redis's errors mean to us.
 //!
+//! In a Cluster a line leads to the node that has its shard: it begins at any node, and goes where that one sends it.
+//!
 //! Redis is refused, loads its data, changes its master or lacks memory now and then. A call that certainly did nothing
 //! is tried again here for a moment; one whose reply was lost is its sender's to repeat, who knows whether that is safe.
 
@@ -7,7 +9,8 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, RedisError,
+    TlsCertificates, Value,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -37,6 +40,8 @@ pub(super) struct Line {
 #[derive(Default)]
 struct Current {
     connection: Option<MultiplexedConnection>,
+    /// The node of a Cluster that another one named, instead of the one in the settings.
+    node: Option<Client>,
     /// Goes up with every connection, so that late news of an old one's death does not end its successor.
     number: u64,
 }
@@ -143,6 +148,7 @@ impl Line {
                     let mut current = self.current.lock().await;
                     if current.number == number {
                         current.connection = None;
+                        current.node = self.named(&error);
                     }
                 }
                 Err(fault)
@@ -159,17 +165,37 @@ impl Line {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(RESPONSE));
-        let client = self.client.clone();
+        let client = current.node.as_ref().unwrap_or(&self.client).clone();
         let connecting = async move { client.get_multiplexed_async_connection_with_config(&config).await };
         let connection = self
             .runtime
             .spawn(connecting)
             .await
             .map_err(|_| Fault::unsent("the runtime that reached Redis has ended"))?
-            .map_err(|error| Fault::of(&error, false))?;
+            .map_err(|error| Fault::of(&error, false));
+        // A node that is gone knows no other; the one in the settings does.
+        let connection = connection.inspect_err(|_| current.node = None)?;
         current.number += 1;
         current.connection = Some(connection.clone());
         Ok((connection, current.number))
+    }
+
+    /// The node that has what was asked for, where this error names it.
+    fn named(&self, error: &RedisError) -> Option<Client> {
+        if error.code() != Some("MOVED") {
+            return None;
+        }
+        let (address, _) = error.redirect_node()?;
+        let (name, port) = address.rsplit_once(':')?;
+        let mut node = self.client.get_connection_info().addr().clone();
+        if let ConnectionAddr::Tcp(host, at) | ConnectionAddr::TcpTls { host, port: at, .. } = &mut node {
+            // A node that does not know its own name leaves it out: then it is the one that was asked.
+            if !matches!(name, "" | "?") {
+                name.clone_into(host);
+            }
+            *at = port.parse().ok()?;
+        }
+        Client::open(self.client.get_connection_info().clone().set_addr(node)).ok()
     }
 
     /// What a failed try means to the caller.
@@ -252,7 +278,9 @@ impl Fault {
     /// The line is broken, or leads to a Redis that is not the master, or no longer lets us in.
     fn ends_the_connection(&self) -> bool {
         match self.code.as_deref() {
-            Some(code) => ["READONLY", "NOAUTH", "MASTERDOWN", "LOADING", "MAXCLIENTS"].contains(&code),
+            Some(code) => {
+                ["READONLY", "NOAUTH", "MASTERDOWN", "LOADING", "MAXCLIENTS", "MOVED"].contains(&code)
+            }
             None => true,
         }
     }

@@ -18,8 +18,8 @@ const BACKOFF: Backoff = Backoff::growing(Duration::from_millis(20), Duration::f
 
 /// What is listened to.
 pub(super) enum Topic {
-    /// One channel.
-    Channel(String),
+    /// These channels.
+    Channels(Vec<String>),
     /// All channels whose names match, as Redis matches them.
     Patterns(Vec<String>),
 }
@@ -73,7 +73,7 @@ async fn once(client: &Client, topic: &Topic, mut hear: impl FnMut(Heard)) -> Re
     let connection = timeout(PONG, client.get_async_pubsub());
     let (mut asks, mut messages) = connection.await.map_err(|_| silent())??.split();
     match topic {
-        Topic::Channel(channel) => timeout(PONG, asks.subscribe(channel)).await,
+        Topic::Channels(channels) => timeout(PONG, asks.subscribe(channels)).await,
         Topic::Patterns(patterns) => timeout(PONG, asks.psubscribe(patterns)).await,
     }
     .map_err(|_| silent())??;

@@ -22,17 +22,17 @@ const NEWS: usize = 1024;
 /// The listeners of a process, and the task that reads for them.
 pub(super) struct Ear {
     line: Arc<Line>,
-    channel: String,
+    channels: Vec<String>,
     news: broadcast::Sender<News>,
     connected: watch::Sender<bool>,
     reader: OnceCell<AbortHandle>,
 }
 
 impl Ear {
-    pub(super) fn new(line: Arc<Line>, channel: String) -> Self {
+    pub(super) fn new(line: Arc<Line>, channels: Vec<String>) -> Self {
         Self {
             line,
-            channel,
+            channels,
             news: broadcast::channel(NEWS).0,
             connected: watch::channel(false).0,
             reader: OnceCell::new(),
@@ -45,7 +45,7 @@ impl Ear {
             .get_or_init(async || {
                 let reader = Reader {
                     client: self.line.client().clone(),
-                    channel: self.channel.clone(),
+                    channels: self.channels.clone(),
                     news: self.news.clone(),
                     connected: self.connected.clone(),
                 };
@@ -72,14 +72,14 @@ impl Drop for Ear {
 
 struct Reader {
     client: Client,
-    channel: String,
+    channels: Vec<String>,
     news: broadcast::Sender<News>,
     connected: watch::Sender<bool>,
 }
 
 impl Reader {
     async fn run(self) {
-        listen(&self.client, &Topic::Channel(self.channel.clone()), "Redis's news", |heard| match heard {
+        listen(&self.client, &Topic::Channels(self.channels.clone()), "Redis's news", |heard| match heard {
             Heard::Listening { again } => {
                 self.connected.send_replace(true);
                 if again {

@@ -7,7 +7,9 @@ use super::*;
 use crate::broker::contract::{self, Harness};
 use crate::broker::faulty::{Faults, Faulty};
 use crate::broker::testing::RedisServer;
+use crate::lifecycle::{Event, Stage};
 
+mod cluster;
 mod differential;
 mod faults;
 mod own;
@@ -32,11 +34,16 @@ struct Redis {
 
 impl Redis {
     async fn new(faults: Option<Faults>) -> Self {
+        Self::over(1, faults).await
+    }
+
+    async fn over(shards: usize, faults: Option<Faults>) -> Self {
         let clock = Clock::manual(Timestamp(1_700_000_000_000));
         let config = Config {
             url: SERVER.url(),
             swarm: swarm(),
-            backlog: contract::BACKLOG,
+            shards,
+            backlog: contract::BACKLOG * shards as u64,
             clock: Some(clock.clone()),
             // Nothing is removed but by a case that asks for it.
             result_ttl: Duration::from_secs(1_000_000_000),
@@ -114,4 +121,9 @@ async fn redis_behind_a_bad_line_keeps_what_can_be_kept() {
     for seed in 0..2 {
         contract::suite_under_faults(async || Redis::new(Some(Faults::one_in_ten(seed))).await).await;
     }
+}
+
+#[tokio::test]
+async fn redis_keeps_the_contract_over_several_shards() {
+    contract::suite_over_shards(async || Redis::over(3, None).await).await;
 }

@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::form::Prepared;
 use super::keys::Keys;
 use super::line::Line;
-use super::{array, bytes, scripts, unexpected};
+use super::reply::{array, bytes, unexpected};
+use super::scripts;
 use crate::broker::{Error, MAX_BATCH, Outcome};
 use crate::retry::Retry;
 

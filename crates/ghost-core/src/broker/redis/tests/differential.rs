@@ -8,6 +8,7 @@ use super::*;
 use crate::broker::sqlite::{Options, SqliteBroker};
 use crate::broker::{AdvanceError, advance};
 use crate::feedback::{Feedback, Rating};
+use crate::id::LeaseToken;
 use crate::lifecycle::{
     Answer, DEFAULT_CAPABILITY, DELIVERIES_EXHAUSTED, Evaluation, Failure, Judgement, Lease, Next, State,
     Then,

@@ -121,11 +121,11 @@ async fn a_redis_that_forgot_the_scripts_is_told_them_again() {
     let server = RedisServer::start();
     let broker = connect(&server).await;
     submit(&broker, "a").await;
-    broker.command(&["SCRIPT", "FLUSH"]).await.expect("they are forgotten");
+    broker.shards[0].command(&["SCRIPT", "FLUSH"]).await.expect("they are forgotten");
     submit(&broker, "b").await;
-    broker.command(&["SCRIPT", "FLUSH"]).await.expect("they are forgotten");
+    broker.shards[0].command(&["SCRIPT", "FLUSH"]).await.expect("they are forgotten");
     let record = claim_one(&broker, HOUR).await;
-    broker.command(&["SCRIPT", "FLUSH"]).await.expect("they are forgotten");
+    broker.shards[0].command(&["SCRIPT", "FLUSH"]).await.expect("they are forgotten");
     let commit = answer(&record, broker.now().await.expect("the time"));
     assert_eq!(broker.commit(&[commit]).await, Ok(vec![Outcome::Done]));
 }
@@ -135,7 +135,7 @@ async fn a_redis_without_memory_refuses_what_is_new_and_lets_the_rest_end() {
     let server = RedisServer::start();
     let broker = connect(&server).await;
     let known = submit(&broker, "a").await;
-    broker.command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("it is set");
+    broker.shards[0].command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("it is set");
     let new = record("b", known.submitted_at);
     let refused = broker.submit(vec![new.clone()]).await;
     assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("out of memory")), "{refused:?}");
@@ -144,7 +144,7 @@ async fn a_redis_without_memory_refuses_what_is_new_and_lets_the_rest_end() {
     let commit = answer(&record, broker.now().await.expect("the time"));
     assert_eq!(broker.commit(&[commit]).await, Ok(vec![Outcome::Done]));
     assert_eq!(broker.purge(None, Some(0)).await, Ok(1));
-    broker.command(&["CONFIG", "SET", "maxmemory", "0"]).await.expect("it is set");
+    broker.shards[0].command(&["CONFIG", "SET", "maxmemory", "0"]).await.expect("it is set");
     assert_eq!(broker.get(&new.key).await, Ok(None), "the refused submit left nothing");
     assert_eq!(broker.submit(vec![new.clone()]).await, Ok(vec![Submission::New(new)]));
 }
@@ -182,11 +182,11 @@ async fn a_replica_that_became_the_master_goes_on() {
     let broker = connect(&server).await;
     let record = submit(&broker, "a").await;
     // A master that nobody answers for: this server is a read-only replica now.
-    broker.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("it follows");
+    broker.shards[0].command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("it follows");
     let new = own::record("b", record.submitted_at);
     let refused = broker.submit(vec![new]).await;
     assert!(matches!(&refused, Err(Error::Unavailable(_))), "{refused:?}");
-    broker.command(&["REPLICAOF", "NO", "ONE"]).await.expect("it leads");
+    broker.shards[0].command(&["REPLICAOF", "NO", "ONE"]).await.expect("it leads");
     assert_eq!(broker.get(&record.key).await, Ok(Some(record)));
     submit(&broker, "b").await;
 }

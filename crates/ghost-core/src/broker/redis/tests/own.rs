@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::reply::{array, bytes};
 use super::*;
 use crate::broker::reap;
 use crate::id::TaskId;
@@ -93,12 +94,12 @@ async fn settled_records_expire_and_leave_nothing_behind() {
     let cancel = Commit::step(&new, Event::Cancel, clock.now()).expect("it waits");
     assert_eq!(broker.commit(&[cancel]).await, Ok(vec![Outcome::Done]));
     assert_eq!(broker.purge(None, Some(0)).await, Ok(1));
-    let pattern = format!("{}:*", broker.keys.shard());
-    let left = array(broker.command(&["KEYS", &pattern]).await.expect("the keys")).expect("a list");
+    let pattern = format!("{}:*", broker.shards[0].keys.shard());
+    let left = array(broker.shards[0].command(&["KEYS", &pattern]).await.expect("the keys")).expect("a list");
     let mut left: Vec<String> = left
         .into_iter()
         .map(|key| form::text(bytes(key).expect("a key")).expect("a name"))
-        .map(|key| key.trim_start_matches(broker.keys.shard()).to_owned())
+        .map(|key| key.trim_start_matches(broker.shards[0].keys.shard()).to_owned())
         .collect();
     left.sort();
     assert_eq!(left, [":counters", ":layout", ":tally", ":totals", ":turns"]);
@@ -164,8 +165,8 @@ async fn a_damaged_record_does_not_hold_up_the_others() {
     for id in ["a", "b", "c"] {
         submit(&broker, id).await;
     }
-    let records = format!("{}:records", broker.keys.shard());
-    broker.command(&["HSET", &records, "/b", "{"]).await.expect("it is damaged");
+    let records = format!("{}:records", broker.shards[0].keys.shard());
+    broker.shards[0].command(&["HSET", &records, "/b", "{"]).await.expect("it is damaged");
     let claimed = broker.claim(&wants(9, HOUR)).await.expect("they are handed out");
     assert_eq!(claimed.iter().map(|record| record.key.id.as_str()).collect::<Vec<_>>(), ["a", "c"]);
     clock.advance(HOUR);
@@ -248,14 +249,14 @@ async fn settings_that_make_no_sense_are_refused() {
 async fn a_store_of_another_version_is_refused_by_name() {
     let config = Config { url: SERVER.url(), swarm: swarm(), ..Config::default() };
     let broker = RedisBroker::connect(config.clone()).await.expect("the store opens");
-    broker.command(&["SET", &broker.keys.layout(), "99"]).await.expect("a later version");
+    broker.shards[0].command(&["SET", &broker.shards[0].keys.layout(), "99"]).await.expect("a later version");
     let refused = RedisBroker::connect(config).await.expect_err("it is of a later version");
     assert!(matches!(&refused, Error::Damaged(why) if why.contains("version 99")), "{refused}");
 }
 
 /// How many scripts a server has run.
 async fn scripts(broker: &RedisBroker) -> u64 {
-    let stats = broker.command(&["INFO", "commandstats"]).await.expect("the server answers");
+    let stats = broker.shards[0].command(&["INFO", "commandstats"]).await.expect("the server answers");
     let stats = form::text(bytes(stats).expect("a text")).expect("a text");
     let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
     calls.expect("scripts are counted").parse().expect("a number")
@@ -280,7 +281,7 @@ async fn commits_that_come_together_are_written_together_and_each_hears_of_its_o
     let before = scripts(&broker).await;
     let commit = async |record: &Record| broker.commit(&[answer(record, now)]).await;
     let all = claimed.iter().chain([&late]).map(commit);
-    let mut outcomes = futures_util::future::join_all(all).await;
+    let mut outcomes = join_all(all).await;
     assert_eq!(outcomes.pop(), Some(Ok(vec![Outcome::Conflict])), "it was begun meanwhile");
     assert!(outcomes.iter().all(|outcome| *outcome == Ok(vec![Outcome::Done])), "{outcomes:?}");
     let scripts = scripts(&broker).await - before;
