@@ -21,6 +21,26 @@ const COMPOSE: &[(&str, &str, &str)] = &[
         "./models",
         "The folder that workers see as /models, for SLM_MODEL_PATH=/models/NAME.gguf.",
     ),
+    (
+        "PROMETHEUS_IMAGE",
+        "prom/prometheus:v3.15.0",
+        "The image of Prometheus and its version, in the profile `observability`.",
+    ),
+    (
+        "PROMETHEUS_PORT",
+        "9090",
+        "The port of this machine at which Prometheus is reached, from this machine only.",
+    ),
+    (
+        "GRAFANA_IMAGE",
+        "grafana/grafana:13.2.3",
+        "The image of Grafana and its version, in the profile `observability`.",
+    ),
+    (
+        "GRAFANA_PORT",
+        "3000",
+        "The port of this machine at which the dashboard is reached, from this machine only.",
+    ),
 ];
 
 #[test]
