@@ -1,4 +1,5 @@
-//! Keeps `.env.example` and `docs/configuration.md` equal to the table of settings.
+//! Keeps `.env.example` and `docs/configuration.md` equal to the table of settings, and `.env.example` to what
+//! `docker-compose.yml` reads itself.
 //!
 //! After a change of the table, `BLESS=1 cargo test --release -p ghost-core --test documented_settings` writes both.
 
@@ -7,6 +8,40 @@ use std::fs;
 use std::path::PathBuf;
 
 use ghost_core::config::{Default, SETTINGS, Setting};
+
+/// What `docker-compose.yml` reads and no program does: variable, default, meaning.
+const COMPOSE: &[(&str, &str, &str)] = &[
+    (
+        "REDIS_APPENDFSYNC",
+        "always",
+        "`always`: what was accepted survives a crash of Redis. `everysec` is faster and may lose the last second.",
+    ),
+    (
+        "SLM_MODELS",
+        "./models",
+        "The folder that workers see as /models, for SLM_MODEL_PATH=/models/NAME.gguf.",
+    ),
+    (
+        "PROMETHEUS_IMAGE",
+        "prom/prometheus:v3.15.0",
+        "The image of Prometheus and its version, in the profile `observability`.",
+    ),
+    (
+        "PROMETHEUS_PORT",
+        "9090",
+        "The port of this machine at which Prometheus is reached, from this machine only.",
+    ),
+    (
+        "GRAFANA_IMAGE",
+        "grafana/grafana:13.2.3",
+        "The image of Grafana and its version, in the profile `observability`.",
+    ),
+    (
+        "GRAFANA_PORT",
+        "3000",
+        "The port of this machine at which the dashboard is reached, from this machine only.",
+    ),
+];
 
 #[test]
 fn the_example_of_an_env_file_lists_every_setting() {
@@ -22,7 +57,31 @@ fn the_example_of_an_env_file_lists_every_setting() {
         let note = wrapped(&format!("{}{note}", setting.meaning));
         write!(text, "\n{note}#{}={value}\n", setting.variable).expect("a string takes all");
     }
+    text += "\n## What docker-compose.yml reads itself.\n";
+    for (variable, value, meaning) in COMPOSE {
+        write!(text, "\n{}#{variable}={value}\n", wrapped(meaning)).expect("a string takes all");
+    }
     must_be(".env.example", &text);
+}
+
+#[test]
+fn the_example_lists_every_variable_that_compose_reads() {
+    let compose = fs::read_to_string(path("docker-compose.yml")).expect("it is there");
+    let is_setting = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name);
+    for (name, default) in
+        compose.split("${").skip(1).filter_map(|rest| rest.split_once('}')?.0.split_once(":-"))
+    {
+        let listed = COMPOSE.iter().any(|(variable, value, _)| (*variable, *value) == (name, default));
+        assert!(is_setting(name) || listed, "COMPOSE does not have {name} with the default {default}");
+    }
+    for (variable, ..) in COMPOSE {
+        assert!(compose.contains(&format!("${{{variable}:-")), "docker-compose.yml does not read {variable}");
+    }
+    // Variables that are passed on as they are stand there alone.
+    let passed_on = compose.lines().filter_map(|line| line.trim().strip_suffix(':'));
+    for name in passed_on.filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase())) {
+        assert!(is_setting(name), "{name} is no setting of any program");
+    }
 }
 
 #[test]
