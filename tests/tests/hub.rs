@@ -160,6 +160,21 @@ fn secret() -> Secret {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hub_counts_who_is_there() {
+    let swarm = TestSwarm::in_memory().workers(0).start().await;
+    let hub = Hub::over(&swarm.line()).await;
+    assert_eq!(hub.handle.connections(), 0);
+    let callers = [hub.call().await, hub.call().await];
+    assert_eq!(hub.handle.connections(), 2);
+    for caller in callers {
+        caller.hang_up().await;
+    }
+    while hub.handle.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_foreign_ghost_claims_reports_and_is_judged_like_any_worker() {
     let swarm = TestSwarm::in_memory().workers(0).start().await;
     let hub = Hub::over(&swarm.line()).await;

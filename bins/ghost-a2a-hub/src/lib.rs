@@ -126,8 +126,8 @@ struct Inner {
     token: Option<Token>,
     directory: Directory,
     work: Work,
-    /// Connections that may still come.
-    room: Arc<Semaphore>,
+    /// Each conversation holds it once.
+    present: Arc<()>,
 }
 
 impl Hub {
@@ -160,9 +160,9 @@ impl Hub {
 
     /// Lets `health` tell how many connections there are.
     pub fn tell(&self, health: &Health) {
-        let inner = self.inner.clone();
+        let handle = self.handle();
         health.gauge("ghost_a2a_connections", "Connections of ghosts to this hub", move || {
-            inner.config.max_sessions.saturating_sub(inner.room.available_permits()) as u64
+            handle.connections()
         });
     }
 
@@ -174,11 +174,12 @@ impl Hub {
         let background = shutdown.clone();
         let handle = Handle { inner: inner.clone() };
         tasks.spawn(async move { handle.look_after(background).await });
+        let room = Arc::new(Semaphore::new(inner.config.max_sessions));
         loop {
             let permit = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                permit = inner.room.clone().acquire_owned() => permit.expect("nobody closes this semaphore"),
+                permit = room.clone().acquire_owned() => permit.expect("nobody closes this semaphore"),
             };
             let accepted = tokio::select! {
                 biased;
@@ -233,11 +234,16 @@ impl Handle {
                 stand_in: StandIn::new(judge, broker.clone()),
                 poll: config.poll,
             },
-            room: Arc::new(Semaphore::new(config.max_sessions)),
+            present: Arc::new(()),
             broker,
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How many callers are here.
+    pub fn connections(&self) -> u64 {
+        (Arc::strong_count(&self.inner.present) - 1) as u64
     }
 
     /// Has the conversation with one caller, until it or `shutdown` ends it.
@@ -246,6 +252,7 @@ impl Handle {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let inner = &self.inner;
+        let _present = inner.present.clone();
         let (socket, known) = match upgrade::accept(stream, inner.token.as_ref()).await {
             Ok(accepted) => accepted,
             Err(error) => return debug!(error = %error, "a caller did not come in: {error}"),
