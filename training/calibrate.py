@@ -16,8 +16,8 @@ from .data.examples import KINDS
 from .evaluate import HELD_OUT, figures, in_kind, open_model, outside, report, rows_of, run
 from .tokenizer import Tokenizer
 
-PRECISION = 0.975
-LEAK = 0.03  # of the near misses of its own kind, most of which the kind detector cannot tell apart either
+PRECISION = 0.97
+LEAK = 0.06  # of the near misses of its own kind, most of which the kind detector cannot tell apart either
 FLOOR = 0.35
 ENOUGH = 20  # answers behind a threshold; a kind with fewer stays shut
 
@@ -41,7 +41,7 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("model")
     args.add_argument("table", type=Path)
-    args.add_argument("--rows", type=int, default=200, help="calibration tasks of each kind")
+    args.add_argument("--rows", type=int, default=400, help="calibration tasks of each kind")
     args = args.parse_args()
     torch.set_num_threads(1)
     tokenizer, model = Tokenizer.load(), open_model(args.model)

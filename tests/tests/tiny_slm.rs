@@ -59,5 +59,5 @@ async fn the_shipped_weights_are_right_where_they_answer_what_they_never_saw() {
         Subject::load(&models().join("ghost-tiny.gguf"), &table()).measure(&some_of_each_kind(30), &[]).await;
     let count = |of: fn(&Tally) -> usize| report.kinds.iter().map(of).sum::<usize>();
     let (asked, answered, right) = (count(|t| t.asked), count(|t| t.answered), count(|t| t.right));
-    assert!(answered * 5 >= asked && right * 100 >= answered * 93, "{report}");
+    assert!(answered * 5 >= asked * 2 && right * 100 >= answered * 95, "{report}");
 }

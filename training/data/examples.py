@@ -20,7 +20,7 @@ from . import beyond, classify, email_parse, extract_value, json_field, key_valu
 from .words import HELD_OUT, TRAIN, seeded
 
 KINDS = {m.KIND: m for m in (json_field, email_parse, classify, key_value, extract_value, status_update)}
-SHARES = (("json_field", 18), ("classify", 13), ("key_value", 13), ("extract_value", 24), ("email_parse", 7), ("status_update", 12), (None, 13))
+SHARES = (("json_field", 14), ("classify", 4), ("key_value", 18), ("extract_value", 27), ("email_parse", 7), ("status_update", 17), (None, 13))
 ROWS_A_SHARD = 10_000
 MAX_BYTES = 800
 

@@ -181,6 +181,38 @@ we <chose|registered|noted|entered> {v} as {the} {k}.
 <your|my|our> {k} is {v}.
 <your|my|our> {k}: {v}
 {k} of the {n}: {v}
+{v} <serves|counts|stands|works|acts|goes|is used|is known> as {the} {k}.
+{v} as {the} {k}
+{v}: {the} {k}
+{v} = {the} {k}
+{v} - {k}
+{v} <became|was|will be|remains|stays|has become> {the} {k}.
+{v} was <given|chosen|entered|named|used|noted> as {the} {k}.
+{v}, that is {the} {k}.
+<use|take|put|enter|write|keep> {v} <as|for> {the} {k}.
+{f} <gave|named|entered|wrote> {v} as {the} {k}.
+{the} {k} <became|reads|says|shows|equals|remains|stays|stands at|is still|is now> {v}.
+{the} {k}, {v}, <is new|was checked|came by mail>.
+{k} → {v}
+{k} -> {v}
+{k}: "{v}"
+{k} ... {v}
+{k} ({v})
+for {the} {k}, <use|take|enter|write> {v}.
+as {the} {k} we have {v}.
+as for {the} {k}, it is {v}.
+? {the} {k} in question is {v}.
+? {the} {k} given is {v}.
+? {the} {k} was changed from something else to {v}.
+? they told me {the} {k} is {v}.
+? {the} {k} should be {v}.
+? {v} is used for {the} {k}.
+? {the} {k} has the value {v}.
+? {f} wrote that {the} {k} is {v}.
+? here is {the} {k}: {v}
+? {k} is {v}
+? {the} {k} must be {v}
+? {k}; {v}
 """, 1)
 FILLER = Bank("""
 the {n} is <ready|closed|new|gone|on the table|in the {n}>.
@@ -330,7 +362,8 @@ def example(rng, split, hardness=1.0):
         return None
     parts, name, value, rest = found
     text = join(parts, rng)
-    if text.count(value) != 1 and rng.random() < 0.8:
+    # A value that begins a sentence may have got a capital; then it does not stand there as it is asked for.
+    if value not in text or text.count(value) != 1 and rng.random() < 0.8:
         return None
     if not any(w in name for w in ("date", "time", "stamp", "start", "end", "updated", "created", "year", "day", "departure", "arrival", "due", "deadline")):
         text = prefixed(text, rng, split)

@@ -162,6 +162,18 @@ PROSE = Bank("""
 {the}{k} was {v}
 {the}{k} = {v}
 {the}{k} is set to {v}
+{the}{k} <is now|reads|says|shows|stands at|is equal to|has the value|amounts to|became|will be|should be|is still|comes to> {v}
+{the}{k} -> {v}
+{the}{k} := {v}
+{the}{k} has {v}
+{the}{k} as {v}
+? {the}{k} stays {v}
+? {the}{k} has been set to {v}
+? {the}{k} was set to {v}
+? {the}{k} must be {v}
+? {the}{k} is: {v}
+? {the}{k} counts {v}
+? {the}{k} remains at {v}
 """, 1)
 
 
@@ -200,7 +212,7 @@ def framed(rng, split, n):
     return start + text, found
 
 
-FORMS = (lines,) * 6 + (one_line,) * 5 + (tight,) * 3 + (quoted,) * 2 + (table,) * 2 + (prose,) * 4 + (ini, framed)
+FORMS = (lines,) * 6 + (one_line,) * 5 + (tight,) * 3 + (quoted,) * 2 + (table,) * 3 + (prose,) * 4 + (ini, framed)
 
 
 def example(rng, split, hardness=1.0):

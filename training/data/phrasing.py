@@ -8,7 +8,7 @@ sentence is built from templates and words of its own. `layout` joins an instruc
 import re
 from functools import lru_cache
 
-from .words import Pool, TRAIN, split_of
+from .words import CALIBRATION, Pool, TRAIN, split_of
 
 TOKEN = re.compile(r"[<>|\[\]]|[^<>|\[\]]+")
 
@@ -71,10 +71,12 @@ def unfold(template, rng, split):
 
 
 class Bank:
-    """Templates, one a line."""
+    """Templates, one a line. One that begins with `?` is for calibration alone, to which the hash leaves too few of a short bank."""
 
     def __init__(self, text, least=2):
-        self.pool = Pool([line.strip() for line in text.strip().splitlines() if line.strip()], least)
+        lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+        self.pool = Pool([line for line in lines if not line.startswith("?")], least)
+        self.pool.parts[CALIBRATION] = self.pool.parts[CALIBRATION] + [line[1:].strip() for line in lines if line.startswith("?")]
 
     def pick(self, rng, split):
         return unfold(self.pool.pick(rng, split), rng, split)

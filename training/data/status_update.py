@@ -79,6 +79,34 @@ tag {s} as {v}
 please mark {s} as {v}
 transition {s} to {v}
 list {s} as {v}
+<info|information|note|action|command|instruction|request|to do|todo|next>: <change|set|update|switch|move|put> <|the status of |the state of >{s} to {v}
+<info|information|note|action|command|instruction|request|to do|todo|next> - <change|set|update|switch|move> <|the status of |the state of >{s} to {v}
+{s} to {v}, please
+{s} should be {v} now
+{s} should now be marked {v}
+the status of {s} should be {v}
+make {s} {v}
+assign the <status|state> {v} to {s}
+give {s} the <status|state> {v}
+bring {s} to {v}
+reset {s} to {v}
+reset {s} from {w} to {v}
+new status {v} for {s}
+set {v} as the <new |>status of {s}
+set {v} for {s}
+<change|switch|update> the status from {w} to {v} for {s}
+save {s} with status {v}
+save {s} as {v}
+treat {s} as {v}
+consider {s} {v}
+show {s} as {v}
+<update|set> the <record|entry|board> for {s}: {v}
+? please set {s} as {v}
+? the status of {s} has to be {v}
+? flip {s} to {v}
+? note {s} as {v}
+? {s}: set to {v}
+? switch the status of {s} from {w} to {v}
 """)
 STATEMENT = Bank("""
 {s} is {v}
@@ -156,6 +184,58 @@ good news: {s} is {v}
 bad news: {s} is {v}
 fyi: {s} is {v}
 heads up, {s} is {v}
+<note|attention|reminder|hint|breaking|notice|for your information|hello|hi|important|news|urgent|listen|look|hey all|info|alert|notification>: {s} is <|now >{v}
+<note|attention|reminder|hint|breaking|notice|for your information|hello|hi all|ok|so|well|by the way|btw|just so you know|dear all|good morning>, {s} is <|now >{v}
+<note|attention|reminder|breaking|notice|for your information|info|alert|news> - {s} is <|now >{v}
+<note|attention|reminder|breaking|notice|for your information|info|alert|news>: <new|current|latest> <status|state> <of|for> {s}: {v}
+<note|attention|notice|info|alert|news|message>: {s} changed from {w} to {v}
+<note|attention|notice|info|alert|news|message>: the <new |>status of {s} is {v}
+{s} is not {w} but {v}
+{s} is {v}, not {w}
+{s} is {v} and not {w}
+{s} is {v} instead of {w}
+{s} is {v} rather than {w}
+{s} isn't {w} anymore, it's {v}
+{s} is not {w} anymore; it is {v}
+{s} is no longer {w} but {v}
+{s} isn't {w}, it is {v}
+{s} was {w} but is {v} now
+{s} was {w} until {t}, now it is {v}
+{s}, which was {w}, is now {v}
+{s} used to be {w}; now it is {v}
+{s} used to be {w} but is {v}
+instead of {w}, {s} is now {v}
+no longer {w}: {s} is {v}
+from {w} to {v}: {s}
+<new|current|latest|updated> <state|status> <of|for> {s}: {v}
+<new|current|latest|updated> <state|status> <of|for> {s} is {v}
+the <new|current|latest|updated> <state|status> <of|for> {s} is {v}
+the <new|current|latest> <state|status> <of|for> {s}: {v}
+status <update|change|report> for {s}: {v}
+latest on {s}: {v}
+state of {s}: {v}, before: {w}
+the state of {s} is now {v}
+{s} reports {v}
+{s} now counts as {v}
+{s} now shows as {v}
+{n} tells us that {s} is {v}
+{n} writes: {s} is {v}
+{n} noted that {s} is no longer {w} but {v}
+<confirmed|update|done|finally>: {s} {v}
+? {s} appears to be {v}
+? {s} has turned {v}
+? we see that {s} is {v}
+? {n} confirmed: {s} is {v}
+? the status of {s} went from {w} to {v}
+? {s} finally became {v} at {t}
+? {s} switched from {w} to {v}
+? update from {n}: {s} is {v}
+? {t}: {s} is {v}
+? {s} remains {v}
+? {s} has changed its status to {v}
+? it seems that {s} is {v}
+? as {n} says, {s} is {v}
+? {s} had been {w}; it is {v} now
 """)
 STRUCTURED = Bank("""
 {a}: {b}, status: {v}
@@ -173,6 +253,19 @@ STRUCTURED = Bank("""
 status: {v}⏎{a}: {b}
 - {a}: {b}⏎- status: {v}
 {a}: {b}⏎status: {v}⏎time: {t}
+{a}: {b}⏎previous: {w}⏎current: {v}
+{a}: {b}⏎before: {w}⏎now: {v}
+{a}: {b}⏎from: {w}⏎to: {v}
+{a}: {b}, before: {w}, after: {v}
+{a}: {b}, previous status: {w}, current status: {v}
+{a}={b}, old={w}, new={v}
+{a}={b} from={w} to={v}
+{a}={b}; status={v}; time={t}
+{a}: {b} / status: {v}
+{"{a}": "{b}", "previous": "{w}", "current": "{v}"}
+{"old": "{w}", "new": "{v}", "{a}": "{b}"}
+old: {w}⏎new: {v}⏎{a}: {b}
+time: {t}⏎{a}: {b}⏎status: {v}
 """)
 WRAP = Bank("""
 <write|give|compose|create|make|produce|draft|formulate|generate> <a|one|a short|a one-line|a brief|a single-line> status <update|line|message|note|report>[ <for|about|on|from> <this|the following|this change|this event>].

@@ -67,7 +67,7 @@ Examples:
   ghost-worker serve                                      the small model inside the program, as `ghost-tiny`
   ghost-worker serve --set SLM_MODEL_PATH=phi.gguf        another one, as `phi`
   curl http://127.0.0.1:8090/v1/chat/completions -d \
-    '{\"model\": \"ghost-tiny\", \"messages\": [{\"role\": \"user\", \"content\": \"Mark order 4711 as shipped.\"}]}'
+    '{\"model\": \"ghost-tiny\", \"messages\": [{\"role\": \"user\", \"content\": \"Set order 4711 to shipped.\"}]}'
   SLM_ENDPOINT=http://127.0.0.1:8090/v1 SLM_MODEL=ghost-tiny ghost-worker      a worker that uses it
 
 Settings that matter here (docs/slm-server.md has the API):
