@@ -83,7 +83,7 @@ pub struct Config {
     /// `ghost` by default.
     pub swarm: String,
     /// How many shards its tasks lie in, 1 to [`MOST_SHARDS`]; 1 by default. More are for a Cluster, which keeps each on
-    /// one of its nodes. All programs of a swarm say the same, for as long as there are tasks.
+    /// one of its nodes. All programs of a swarm say the same, for ever.
     pub shards: usize,
     /// How many tasks may wait before submits are refused; 100,000 by default. Each shard takes its part.
     pub backlog: u64,
@@ -154,8 +154,10 @@ impl RedisBroker {
             )));
         }
         let time = Arc::new(LastTime::default());
-        let shards = (0..config.shards).map(|number| Shard::open(&config, number, time.clone()));
-        let shards = try_join_all(shards).await?;
+        let open = |number| Shard::open(&config, number, time.clone());
+        // The first knows how many there are, before a wrong number is noted in others.
+        let mut shards = vec![open(0).await?];
+        shards.extend(try_join_all((1..config.shards).map(open)).await?);
         let channels = shards.iter().map(|shard| shard.keys.news()).collect();
         let ear = Ear::new(shards[0].line().clone(), channels);
         Ok(Self { config, shards, turn: AtomicUsize::new(0), ear })
