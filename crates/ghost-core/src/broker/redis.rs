@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, select_ok, try_join_all};
 use tracing::warn;
 
 use self::news::Ear;
@@ -214,10 +214,39 @@ impl RedisBroker {
     }
 }
 
+/// What shards gave, where those that do not answer shall not hold up the others.
+#[derive(Default)]
+struct Found {
+    records: Vec<Record>,
+    failure: Option<Error>,
+}
+
+impl Found {
+    fn add(&mut self, found: Result<Vec<Record>, Error>) {
+        match found {
+            Ok(records) => self.records.extend(records),
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    /// The records; the failure only where there are none.
+    fn or_failure(self) -> Result<Vec<Record>, Error> {
+        match self.failure {
+            Some(error) if self.records.is_empty() => Err(error),
+            Some(error) => {
+                warn!(error = %error, "a shard does not answer: {error}");
+                Ok(self.records)
+            }
+            None => Ok(self.records),
+        }
+    }
+}
+
 #[async_trait]
 impl Broker for RedisBroker {
     async fn now(&self) -> Result<Timestamp, Error> {
-        self.shards[0].now().await
+        // Whichever answers first: a node that is down shall not stop the clock of the others.
+        select_ok(self.shards.iter().map(|shard| Box::pin(shard.now()))).await.map(|(time, _)| time)
     }
 
     async fn submit(&self, records: Vec<Record>) -> Result<Vec<Submission>, Error> {
@@ -227,27 +256,16 @@ impl Broker for RedisBroker {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Record>, Error> {
         let limit = claim.limit.min(MAX_BATCH);
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (mut records, mut failure) = (Vec::new(), None);
+        let mut found = Found::default();
         for number in 0..self.shards.len() {
-            let wanted = limit - records.len();
+            let wanted = limit - found.records.len();
             if wanted == 0 {
                 break;
             }
             let shard = &self.shards[first.wrapping_add(number) % self.shards.len()];
-            match shard.claim(&Claim { limit: wanted, ..claim.clone() }).await {
-                Ok(claimed) => records.extend(claimed),
-                // The others may have work, and what they gave is ours already.
-                Err(error) => failure = Some(error),
-            }
+            found.add(shard.claim(&Claim { limit: wanted, ..claim.clone() }).await);
         }
-        match failure {
-            Some(error) if records.is_empty() => Err(error),
-            Some(error) => {
-                warn!(error = %error, "a shard hands nothing out: {error}");
-                Ok(records)
-            }
-            None => Ok(records),
-        }
+        found.or_failure()
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>, Error> {
@@ -255,10 +273,11 @@ impl Broker for RedisBroker {
     }
 
     async fn overdue(&self, max_wait: Duration, limit: usize) -> Result<Vec<Record>, Error> {
-        let mut overdue =
-            try_join_all(self.shards.iter().map(|shard| shard.overdue(max_wait, limit))).await?.concat();
-        overdue.truncate(limit);
-        Ok(overdue)
+        let mut found = Found::default();
+        let overdue = join_all(self.shards.iter().map(|shard| shard.overdue(max_wait, limit)));
+        overdue.await.into_iter().for_each(|overdue| found.add(overdue));
+        found.records.truncate(limit);
+        found.or_failure()
     }
 
     async fn get(&self, key: &TaskKey) -> Result<Option<Record>, Error> {

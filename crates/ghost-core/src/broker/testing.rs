@@ -72,8 +72,7 @@ impl RedisServer {
         let settings = settings.iter().map(|&word| word.to_owned()).collect();
         let mut server = Self { port: 0, directory, settings, guard: None };
         for _ in 0..TRIES {
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-            server.port = free.expect("a free port").port();
+            server.port = free_port();
             if server.run() {
                 return server;
             }
@@ -167,6 +166,12 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop("");
     }
+}
+
+/// A port of 127.0.0.1 that is free now; whoever takes it meanwhile makes its server fail.
+pub(super) fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    free.expect("a free port").port()
 }
 
 /// Waits for a server to say that it is ready; false where its port is taken.

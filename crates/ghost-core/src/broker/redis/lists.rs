@@ -18,15 +18,14 @@ const FURTHEST: usize = 1 << 50;
 
 impl Shard {
     pub(super) async fn list(&self, query: &Query) -> Result<Vec<Record>, Error> {
-        let limit = query.limit;
         if let Some(id) = &query.id {
             let found = self.of_id(query, id).await?;
-            return Ok(found.into_iter().skip(query.offset).take(limit).collect());
+            return Ok(found.into_iter().skip(query.offset).take(query.limit).collect());
         }
         if query.failure.is_some() {
-            return self.failed(query, limit).await;
+            return self.failed(query).await;
         }
-        let members = self.scan(query, query.offset.min(FURTHEST), limit).await?;
+        let members = self.scan(query, query.offset.min(FURTHEST), query.limit).await?;
         Ok(self.read(&members).await?.into_iter().map(|(_, record)| record).collect())
     }
 
@@ -89,7 +88,7 @@ impl Shard {
     }
 
     /// The records that failed in one way, newest first. No index knows the ways, so the records tell.
-    async fn failed(&self, query: &Query, limit: usize) -> Result<Vec<Record>, Error> {
+    async fn failed(&self, query: &Query) -> Result<Vec<Record>, Error> {
         let members = self.scan(query, 0, MOST_FAILED).await?;
         let (mut skip, mut found) = (query.offset, Vec::new());
         for members in members.chunks(MAX_BATCH) {
@@ -102,7 +101,7 @@ impl Shard {
                     continue;
                 }
                 found.push(record);
-                if found.len() == limit {
+                if found.len() == query.limit {
                     return Ok(found);
                 }
             }

@@ -1,13 +1,14 @@
 //! Several shards, and the Cluster whose nodes have them.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
 
 use super::own::{HOUR, answer, record, wants};
 use super::*;
-use crate::broker::patiently;
+use crate::broker::testing::free_port;
+use crate::broker::{patiently, reap};
 
 const SHARDS: usize = 6;
+const PATIENT: Duration = Duration::from_secs(20);
 /// The slots of a Cluster, by node.
 const SLOTS: [(&str, &str); 3] = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
 
@@ -16,17 +17,14 @@ struct Cluster(Vec<RedisServer>);
 
 impl Cluster {
     fn start() -> Self {
-        let mut buses = Vec::new();
-        let node = |_| {
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-            buses.push(free.expect("a free port").port().to_string());
-            let bus = buses.last().expect("it was just pushed");
+        let buses = SLOTS.map(|_| free_port().to_string());
+        let node = |bus: &String| {
             // What is left goes on where a node is gone.
             let settings =
                 ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-port", bus];
             RedisServer::with(&settings)
         };
-        let nodes: Vec<RedisServer> = (0..SLOTS.len()).map(node).collect();
+        let nodes: Vec<RedisServer> = buses.iter().map(node).collect();
         let ask = |node: &RedisServer, words: &[&str]| node.cli(words).expect("redis-cli is there");
         let (port, bus) = (nodes[0].port().to_string(), &buses[0]);
         for (number, (node, (from, to))) in nodes.iter().zip(SLOTS).enumerate() {
@@ -44,9 +42,17 @@ impl Cluster {
         Self(nodes)
     }
 
-    async fn connect(&self) -> RedisBroker {
-        let patience = Duration::from_secs(20);
-        let config = Config { url: self.0[1].url(), shards: SHARDS, patience, ..Config::default() };
+    /// The node that has the first shard.
+    fn first(&self) -> usize {
+        let slot = self.0[0].cli(&["CLUSTER", "KEYSLOT", "{gs:ghost:0}"]).expect("redis-cli is there");
+        let slot: u32 = slot.trim().parse().expect("a slot");
+        SLOTS.iter().position(|(_, to)| slot <= to.parse().expect("a slot")).expect("all slots are given")
+    }
+
+    /// A store that begins at another node than that of the first shard.
+    async fn connect(&self, patience: Duration) -> RedisBroker {
+        let url = self.0[(self.first() + 1) % SLOTS.len()].url();
+        let config = Config { url, shards: SHARDS, patience, ..Config::default() };
         RedisBroker::connect(config).await.expect("the store opens")
     }
 }
@@ -72,7 +78,7 @@ fn ids(records: &[Record]) -> HashSet<&str> {
 #[tokio::test]
 async fn a_cluster_keeps_each_shard_on_one_of_its_nodes() {
     let cluster = Cluster::start();
-    let broker = cluster.connect().await;
+    let broker = cluster.connect(PATIENT).await;
     let mut news = broker.subscribe().await.expect("it listens");
     let records = submit_many(&broker, 200).await;
     let mut heard = HashSet::new();
@@ -99,13 +105,18 @@ async fn a_cluster_keeps_each_shard_on_one_of_its_nodes() {
 #[tokio::test]
 async fn a_node_that_dies_takes_its_own_shards_along_and_brings_them_back() {
     let mut cluster = Cluster::start();
-    let broker = cluster.connect().await;
+    let broker = cluster.connect(PATIENT).await;
     let records = submit_many(&broker, 100).await;
-    let impatient = Config { url: cluster.0[1].url(), shards: SHARDS, ..Config::default() };
-    let impatient = RedisBroker::connect(impatient).await.expect("the store opens");
-    cluster.0[0].kill();
+    let short = broker.claim(&wants(40, Duration::from_millis(1))).await.expect("they are handed out");
+    assert_eq!(short.len(), 40);
+    let impatient = cluster.connect(Duration::from_millis(50)).await;
+    let first = cluster.first();
+    cluster.0[first].kill();
     let left = impatient.claim(&wants(MAX_BATCH, HOUR)).await.expect("the others go on");
     assert!(!left.is_empty());
+    while reap(&impatient, HOUR).await.expect("the others are looked after") == 0 {
+        tokio::task::yield_now().await;
+    }
     let mut refused = None;
     for record in &records {
         if let Err(error) = impatient.get(&record.key).await {
@@ -117,7 +128,7 @@ async fn a_node_that_dies_takes_its_own_shards_along_and_brings_them_back() {
         matches!(refused, Some(Error::Unavailable(_))),
         "some of a hundred lay on that node: {refused:?}"
     );
-    cluster.0[0].restart();
+    cluster.0[first].restart();
     for record in &records {
         let found = patiently(|| broker.get(&record.key)).await.expect("it is back");
         assert!(found.is_some(), "nothing is lost");

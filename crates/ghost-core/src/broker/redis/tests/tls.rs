@@ -1,10 +1,10 @@
 //! A Redis that is reached over TLS, as those of cloud providers are.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::broker::testing::free_port;
 
 /// A server that talks TLS, and the file with the certificate of who signed its own.
 struct Encrypted {
@@ -25,8 +25,7 @@ impl Encrypted {
         std::fs::write(path.join("names"), "subjectAltName = DNS:localhost").expect("room for a name");
         let sign = "x509 -req -days 2 -in request.pem -CA ca.pem -CAkey ca.key -set_serial 1 -extfile names -out cert.pem";
         openssl(path, sign);
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
+        let port = free_port();
         let file = |name: &str| path.join(name).to_str().expect("a path in UTF-8").to_owned();
         let server = RedisServer::with(&[
             "--tls-port",
