@@ -99,9 +99,13 @@ async fn a_task_that_needs_an_llm_waits_as_failed_until_there_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_crashed_worker_gives_its_task_back() {
     let slow_once = Script::steps([Reply::text("late").after(seconds(200))]).otherwise("An essay.");
-    let mut swarm = TestSwarm::in_memory().llm(slow_once).start().await;
+    let llm = Arc::new(Scripted::new(Provider::Llm, LLM, slow_once));
+    let mut swarm = TestSwarm::in_memory().llm_backend(llm.clone()).start().await;
     let task = swarm.submit(complex()).await;
-    swarm.begun(&task).await;
+    // A task has begun before its model is asked.
+    while llm.calls() == 0 {
+        tokio::task::yield_now().await;
+    }
     swarm.workers[0].crash().await;
     swarm.add_worker();
     let record = swarm.settled(&task).await;
