@@ -118,6 +118,10 @@ impl Broker for Line {
         self.call(self.store.broker.tally(batch)).await
     }
 
+    async fn oldest(&self) -> Result<Option<Timestamp>, Error> {
+        self.call(self.store.broker.oldest()).await
+    }
+
     async fn settled(&self, batch: BatchId, cursor: u64, limit: usize) -> Result<Vec<(u64, Record)>, Error> {
         self.call(self.store.broker.settled(batch, cursor, limit)).await
     }

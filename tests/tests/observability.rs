@@ -25,6 +25,8 @@ impl Told {
         // A name without a value yet, as the mean of no ratings, has its line too.
         let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
         let mut names: BTreeSet<String> = types.map(str::to_owned).collect();
+        let samples = page.lines().filter_map(|line| line.split(['{', ' ']).next());
+        names.extend(samples.filter(|name| name.starts_with("ghost_")).map(str::to_owned));
         for program in ["bins/ghost-a2a-hub/src/lib.rs", "bins/ghost-worker/src/program.rs"] {
             let code = read(program);
             for (call, ending) in [("health.gauge(", ""), ("health.counter(", "_total")] {

@@ -63,6 +63,9 @@ pub trait Broker: Send + Sync + 'static {
     /// How many records of a batch (of all, where none is named) stand where.
     async fn tally(&self, batch: Option<BatchId>) -> Result<Vec<(Status, u64)>, Error>;
 
+    /// When the task was queued that has waited longest, for a worker or an evaluator; none where nothing waits.
+    async fn oldest(&self) -> Result<Option<Timestamp>, Error>;
+
     /// Settled records of a batch in the order of their settlement, after `cursor` (0 for all).
     async fn settled(&self, batch: BatchId, cursor: u64, limit: usize) -> Result<Vec<(u64, Record)>, Error>;
 

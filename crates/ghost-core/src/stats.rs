@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -89,9 +90,15 @@ pub fn settled(record: &Record) -> Count {
         counts.push((format!("{}.answers", answer.provider.name()), 1));
         counts.push(("saved_micro_usd".to_owned(), saved_micro_usd(answer, record.spent)));
     }
+    let mut took = |of, time: Duration| {
+        counts.push((bucket(of, u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), 1));
+    };
     if let (Some(first), Some(last)) = (record.first_claimed_at, record.settled_at) {
-        let run_ms = u64::try_from(last.since(first).as_millis()).unwrap_or(u64::MAX);
-        counts.push((bucket("tasks", run_ms), 1));
+        took(RUN, last.since(first));
+        // Of a task that was retried nobody knows when it was queued anew.
+        if record.generation == 0 {
+            took(DISPATCH, first.since(record.submitted_at));
+        }
     }
     Count(counts)
 }
@@ -118,6 +125,11 @@ pub(crate) fn millionths(share: f64) -> i64 {
     (share * 1e6).round() as i64
 }
 
+/// The latencies of tasks from their first claim to their settlement, as [`latencies`] names them.
+pub const RUN: &str = "tasks";
+/// Those from their acceptance to their first claim.
+pub const DISPATCH: &str = "dispatch";
+
 /// Histograms of 1 ms to a day with two significant figures.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 86_400_000, 2).expect("constant bounds that are valid")
@@ -141,6 +153,9 @@ pub struct Statistics {
     pub llm: ProviderStatistics,
     /// The share of all answers that the SLM gave, 0 to 1; none before the first answer.
     pub slm_share: Option<f64>,
+    /// From acceptance to first claim, in milliseconds, of the settled tasks that were never retried.
+    #[serde(default)]
+    pub dispatch_ms: Latency,
     /// From first claim to settlement, in milliseconds.
     pub latency_ms: Latency,
     /// What all calls cost, in micro-dollars.
@@ -200,7 +215,7 @@ pub struct ProviderStatistics {
 }
 
 /// Percentiles, in milliseconds; none before the first measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
     /// Half are faster.
     pub p50: Option<u64>,
@@ -230,7 +245,8 @@ impl From<&Counters> for Statistics {
             slm,
             llm,
             slm_share: share(slm.answers, slm.answers + llm.answers),
-            latency_ms: Latency::read(counters, "tasks"),
+            dispatch_ms: Latency::read(counters, DISPATCH),
+            latency_ms: Latency::read(counters, RUN),
             cost_micro_usd,
             saved_micro_usd: get("saved_micro_usd"),
             cost_per_task_micro_usd: share(cost_micro_usd, tasks.completed + tasks.failed + tasks.cancelled),
@@ -263,15 +279,20 @@ impl ProviderStatistics {
 
 impl Latency {
     pub(crate) fn read(counters: &Counters, of: &str) -> Self {
-        let prefix = format!("{of}.latency_ms.");
         let mut histogram = histogram();
-        for (name, &count) in
-            counters.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix))
-        {
-            let ms = name[prefix.len()..].parse().unwrap_or(0);
-            histogram.saturating_record_n(ms, u64::try_from(count).unwrap_or(0));
+        for (ms, count) in latencies(counters, of) {
+            histogram.saturating_record_n(ms, count);
         }
         let at = |quantile| (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile));
         Self { p50: at(0.5), p95: at(0.95), p99: at(0.99) }
     }
+}
+
+/// What was counted of these latencies: milliseconds, at most 1 % less than they were, and how many took so long.
+pub fn latencies(counters: &Counters, of: &str) -> Vec<(u64, u64)> {
+    let prefix = format!("{of}.latency_ms.");
+    let buckets = counters.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+    buckets
+        .map(|(name, &count)| (name[prefix.len()..].parse().unwrap_or(0), u64::try_from(count).unwrap_or(0)))
+        .collect()
 }

@@ -6,11 +6,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ghost_core::broker::{Broker, Error};
 use ghost_core::inference::Provider;
 use ghost_core::messages::AgentInfo;
-use ghost_core::stats::{Counters, Statistics};
+use ghost_core::stats::{self, Counters, Statistics};
 use ghost_core::task::Status;
 use ghost_core::taskmaster::route::Route;
 use prometheus_client::collector::Collector;
@@ -18,6 +19,11 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
+
+use Value::Number;
+use times::Times;
+
+mod times;
 
 /// Of [`text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -35,13 +41,20 @@ pub(crate) struct Swarm {
     counters: Counters,
     statistics: Statistics,
     tally: Vec<(Status, u64)>,
+    /// How long the task that waits longest has done so.
+    oldest: Duration,
     agents: Vec<AgentInfo>,
 }
 
 impl Swarm {
     pub(crate) async fn read(broker: &dyn Broker) -> Result<Self, Error> {
         let counters = broker.counters().await?;
+        let oldest = match broker.oldest().await? {
+            Some(queued_at) => broker.now().await?.since(queued_at),
+            None => Duration::ZERO,
+        };
         Ok(Self {
+            oldest,
             statistics: Statistics::from(&counters),
             counters,
             tally: broker.tally(None).await?,
@@ -69,7 +82,14 @@ pub(crate) enum Store {
 }
 
 /// A value, and the label that tells it from its siblings.
-type Sample = (Option<(&'static str, &'static str)>, f64);
+type Sample = (Option<(&'static str, &'static str)>, Value);
+
+/// What is told under one name and label.
+#[derive(Debug, Clone)]
+enum Value {
+    Number(f64),
+    Times(Times),
+}
 
 /// One name in the table. That of a counter is told with `_total` behind it.
 struct Family {
@@ -81,6 +101,7 @@ struct Family {
 
 pub(crate) const COUNTER: MetricType = MetricType::Counter;
 pub(crate) const GAUGE: MetricType = MetricType::Gauge;
+const HISTOGRAM: MetricType = MetricType::Histogram;
 
 static TABLE: &[Family] = &[
     Family {
@@ -97,7 +118,7 @@ static TABLE: &[Family] = &[
             let tasks = &swarm.statistics.tasks;
             let settled =
                 [("completed", tasks.completed), ("failed", tasks.failed), ("cancelled", tasks.cancelled)];
-            settled.map(|(status, n)| (Some(("status", status)), n as f64)).to_vec()
+            settled.map(|(status, n)| (Some(("status", status)), Number(n as f64))).to_vec()
         },
     },
     Family {
@@ -125,6 +146,24 @@ static TABLE: &[Family] = &[
         read: |swarm| one(swarm.standing(Status::Pending)),
     },
     Family {
+        name: "ghost_queue_oldest_age_seconds",
+        help: "How long the task has waited that waits longest, for a worker or an evaluator",
+        kind: GAUGE,
+        read: |swarm| one(swarm.oldest.as_secs_f64()),
+    },
+    Family {
+        name: "ghost_task_dispatch_seconds",
+        help: "From the acceptance of a task to its first claim, for settled tasks that were never retried",
+        kind: HISTOGRAM,
+        read: |swarm| vec![(None, times(swarm, stats::DISPATCH))],
+    },
+    Family {
+        name: "ghost_task_run_seconds",
+        help: "From the first claim of a task to its settlement",
+        kind: HISTOGRAM,
+        read: |swarm| vec![(None, times(swarm, stats::RUN))],
+    },
+    Family {
         name: "ghost_tasks_running",
         help: "Tasks that a worker or an evaluator has, or that wait for their judgement",
         kind: GAUGE,
@@ -142,7 +181,7 @@ static TABLE: &[Family] = &[
         kind: COUNTER,
         read: |swarm| {
             let routes = [Route::Slm, Route::SlmThenLlm, Route::Llm];
-            let read = |route: Route| swarm.count(&format!("routes.{}", route.name()));
+            let read = |route: Route| Number(swarm.count(&format!("routes.{}", route.name())));
             routes.map(|route| (Some(("target", route.name())), read(route))).to_vec()
         },
     },
@@ -158,7 +197,9 @@ static TABLE: &[Family] = &[
         kind: COUNTER,
         read: |swarm| {
             ["valid", "invalid"]
-                .map(|verdict| (Some(("verdict", verdict)), swarm.count(&format!("evaluations.{verdict}"))))
+                .map(|verdict| {
+                    (Some(("verdict", verdict)), Number(swarm.count(&format!("evaluations.{verdict}"))))
+                })
                 .to_vec()
         },
     },
@@ -178,23 +219,26 @@ static TABLE: &[Family] = &[
         name: "ghost_model_calls",
         help: "Calls of models",
         kind: COUNTER,
-        read: |swarm| by_provider(swarm, "calls"),
+        read: |swarm| by_provider(|provider| Number(swarm.count(&format!("{provider}.calls")))),
     },
     Family {
         name: "ghost_model_failures",
         help: "Calls of models that brought no answer",
         kind: COUNTER,
-        read: |swarm| by_provider(swarm, "failures"),
+        read: |swarm| by_provider(|provider| Number(swarm.count(&format!("{provider}.failures")))),
+    },
+    Family {
+        name: "ghost_model_call_seconds",
+        help: "How long calls of models took",
+        kind: HISTOGRAM,
+        read: |swarm| by_provider(|provider| times(swarm, provider)),
     },
     Family {
         name: "ghost_cost_usd",
         help: "What calls of models cost",
         kind: COUNTER,
         read: |swarm| {
-            by_provider(swarm, "cost_micro_usd")
-                .into_iter()
-                .map(|(label, micro)| (label, micro / 1e6))
-                .collect()
+            by_provider(|provider| Number(swarm.count(&format!("{provider}.cost_micro_usd")) / 1e6))
         },
     },
     Family {
@@ -224,15 +268,17 @@ static TABLE: &[Family] = &[
 ];
 
 fn one(value: f64) -> Vec<Sample> {
-    vec![(None, value)]
+    vec![(None, Number(value))]
 }
 
-fn by_provider(swarm: &Swarm, what: &str) -> Vec<Sample> {
+fn times(swarm: &Swarm, of: &str) -> Value {
+    Value::Times(Times::read(&swarm.counters, of))
+}
+
+fn by_provider(read: impl Fn(&str) -> Value) -> Vec<Sample> {
     [Provider::Slm, Provider::Llm]
-        .map(|provider| {
-            let value = swarm.count(&format!("{}.{what}", provider.name()));
-            (Some(("provider", provider.name())), value)
-        })
+        .map(Provider::name)
+        .map(|provider| (Some(("provider", provider)), read(provider)))
         .to_vec()
 }
 
@@ -247,7 +293,7 @@ fn by_role(swarm: &Swarm, of: fn(&AgentInfo) -> u32) -> Vec<Sample> {
     ]
     .map(|(role, name)| {
         let agents = swarm.agents.iter().filter(|agent| agent.role == role);
-        (Some(("role", name)), agents.map(of).map(f64::from).sum())
+        (Some(("role", name)), Number(agents.map(of).map(f64::from).sum()))
     })
     .to_vec()
 }
@@ -258,7 +304,7 @@ pub(crate) fn text(program: &'static str, store: &Store, own: &[Own]) -> String 
         name: "ghost_build_info",
         help: "The program that tells this, and its version",
         kind: GAUGE,
-        samples: vec![(vec![("program", program), ("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+        samples: vec![(vec![("program", program), ("version", env!("CARGO_PKG_VERSION"))], Number(1.0))],
     }];
     if !matches!(store, Store::None) {
         let up = one(f64::from(matches!(store, Store::Here(_))));
@@ -284,7 +330,7 @@ struct Told {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
-    samples: Vec<(Vec<(&'static str, &'static str)>, f64)>,
+    samples: Vec<(Vec<(&'static str, &'static str)>, Value)>,
 }
 
 impl Told {
@@ -304,11 +350,14 @@ impl Collector for Page {
             let mut metric = encoder.encode_descriptor(name, help, None, *kind)?;
             for (labels, value) in samples {
                 let mut sample = metric.encode_family(labels)?;
-                match kind {
-                    MetricType::Counter => {
-                        sample.encode_counter(value, None::<&Exemplar<NoLabelSet, f64>>)?;
+                match (value, kind) {
+                    (Number(n), MetricType::Counter) => {
+                        sample.encode_counter(n, None::<&Exemplar<NoLabelSet, f64>>)?;
                     }
-                    _ => sample.encode_gauge(value)?,
+                    (Number(n), _) => sample.encode_gauge(n)?,
+                    (Value::Times(Times { buckets, sum, count }), _) => {
+                        sample.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)?;
+                    }
                 }
             }
         }
@@ -322,7 +371,9 @@ mod tests {
 
     fn swarm(counters: &[(&str, i64)], tally: &[(Status, u64)]) -> Swarm {
         let counters: Counters = counters.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
-        Swarm { statistics: Statistics::from(&counters), counters, tally: tally.to_vec(), agents: Vec::new() }
+        let statistics = Statistics::from(&counters);
+        let (tally, oldest) = (tally.to_vec(), Duration::from_millis(1_500));
+        Swarm { counters, statistics, tally, oldest, agents: Vec::new() }
     }
 
     #[test]
@@ -333,6 +384,9 @@ mod tests {
                 ("tasks.failed", 2),
                 ("llm.cost_micro_usd", 1_500_000),
                 ("routes.slm", 3),
+                ("tasks.latency_ms.20", 2),
+                ("tasks.latency_ms.40", 3),
+                ("llm.latency_ms.90000000", 1),
             ],
             &[(Status::Pending, 4), (Status::Failed, 2)],
         );
@@ -347,6 +401,17 @@ mod tests {
             "ghost_route_decisions_total{target=\"slm\"} 3.0",
             "ghost_queue_backlog 4.0",
             "ghost_tasks_failed 2.0",
+            "ghost_queue_oldest_age_seconds 1.5",
+            "# TYPE ghost_task_run_seconds histogram",
+            "ghost_task_run_seconds_bucket{le=\"0.01\"} 0",
+            "ghost_task_run_seconds_bucket{le=\"0.025\"} 2",
+            "ghost_task_run_seconds_bucket{le=\"0.05\"} 5",
+            "ghost_task_run_seconds_bucket{le=\"+Inf\"} 5",
+            "ghost_task_run_seconds_sum 0.16",
+            "ghost_task_run_seconds_count 5",
+            "ghost_task_dispatch_seconds_count 0",
+            "ghost_model_call_seconds_bucket{provider=\"llm\",le=\"1800\"} 0",
+            "ghost_model_call_seconds_bucket{provider=\"llm\",le=\"+Inf\"} 1",
             "ghost_a2a_connections 5.0",
             "ghost_slm_requests_total 6.0",
             "ghost_broker_up 1.0",

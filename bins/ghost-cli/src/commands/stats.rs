@@ -35,6 +35,7 @@ fn people(statistics: &Statistics, yardstick: &str) -> String {
         let answers = count(statistics.feedback.ratings.unsigned_abs(), "answer");
         lines.push(format!("rated by users: {answers}, {mean:.2} of 1"));
     }
+    lines.push(format!("from acceptance to claim: {}", percentiles(statistics.dispatch_ms)));
     lines.push(format!("from claim to settlement: {}\n", percentiles(statistics.latency_ms)));
     let rows = [("slm", &statistics.slm), ("llm", &statistics.llm)].map(|(name, of)| row(name, of));
     lines.join("\n")

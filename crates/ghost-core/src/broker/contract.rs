@@ -68,7 +68,7 @@ pub async fn suite<H: Harness>(make: impl AsyncFn() -> H) {
         turns: higher_classes_go_first_and_the_lowest_still_moves, tenants_of_a_class_take_turns,
             a_tenants_tasks_go_in_the_order_they_came, a_worker_is_given_only_what_it_can_do;
         leases: dead_letters_are_listed_apart_from_other_failures, all_leases_end_with_a_dead_owner;
-        books: a_purge_takes_settled_records_only, an_acknowledged_task_survives_a_restart;
+        books: the_longest_wait_is_known, a_purge_takes_settled_records_only, an_acknowledged_task_survives_a_restart;
     }
 }
 

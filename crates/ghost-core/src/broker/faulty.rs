@@ -134,6 +134,10 @@ impl<B: Broker> Broker for Faulty<B> {
         self.disturbed(|| self.inner.tally(batch)).await
     }
 
+    async fn oldest(&self) -> Result<Option<Timestamp>, Error> {
+        self.disturbed(|| self.inner.oldest()).await
+    }
+
     async fn settled(&self, batch: BatchId, cursor: u64, limit: usize) -> Result<Vec<(u64, Record)>, Error> {
         self.disturbed(|| self.inner.settled(batch, cursor, limit)).await
     }

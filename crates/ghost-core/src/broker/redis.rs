@@ -305,6 +305,11 @@ impl Broker for RedisBroker {
         Ok(Status::ALL.into_iter().map(|status| (status, all(status))).filter(|(_, n)| *n > 0).collect())
     }
 
+    async fn oldest(&self) -> Result<Option<Timestamp>, Error> {
+        let oldest = try_join_all(self.shards.iter().map(Shard::oldest)).await?;
+        Ok(oldest.into_iter().flatten().min())
+    }
+
     async fn settled(&self, batch: BatchId, cursor: u64, limit: usize) -> Result<Vec<(u64, Record)>, Error> {
         self.shards[self.shard_of_batch(batch)].settled(batch, cursor, limit).await
     }

@@ -211,6 +211,12 @@ impl Broker for SqliteBroker {
         Ok(Status::ALL.into_iter().filter_map(count).collect())
     }
 
+    async fn oldest(&self) -> Result<Option<Timestamp>, Error> {
+        let sql = "SELECT '', queued_at FROM tasks WHERE stage IS NOT NULL ORDER BY queued_at LIMIT 1";
+        let oldest = self.thread.read(move |store| store.numbers(sql, Vec::new())).await?;
+        Ok(oldest.first().map(|(_, queued_at)| Timestamp(u64::try_from(*queued_at).unwrap_or(0))))
+    }
+
     async fn settled(&self, batch: BatchId, cursor: u64, limit: usize) -> Result<Vec<(u64, Record)>, Error> {
         let sql = "SELECT settlement, record, request FROM tasks JOIN requests USING (seq)
              WHERE batch = ?1 AND settlement > ?2 ORDER BY settlement LIMIT ?3";

@@ -89,6 +89,16 @@ fn before_anything_happened_there_are_no_shares_and_no_percentiles() {
 }
 
 #[test]
+fn a_task_is_dispatched_once_and_a_retry_does_not_tell_how_long_that_took() {
+    let record = settled_record(answered(Provider::Slm, 90), 0);
+    let retried = Record { generation: 1, first_claimed_at: Some(Timestamp(1_900)), ..record.clone() };
+    let statistics = counted([settled(&record), settled(&retried)]);
+    let p99 = statistics.dispatch_ms.p99.expect("one was dispatched");
+    assert!(p99.abs_diff(1_000) <= 10, "{p99}");
+    assert!(statistics.latency_ms.p50.expect("both ran") <= 101);
+}
+
+#[test]
 fn percentiles_are_within_two_percent() {
     let statistics = counted((1..=1000).map(|ms| called(&attempt(Provider::Slm, ms, 0))));
     let latency = statistics.slm.latency_ms;

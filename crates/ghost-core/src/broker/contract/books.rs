@@ -77,6 +77,30 @@ pub(super) async fn settled_records_come_in_the_order_of_their_settlement(harnes
     assert_eq!(get(harness, &other.key).await, other);
 }
 
+pub(super) async fn the_longest_wait_is_known(harness: &mut impl Harness) {
+    const SECOND: Duration = Duration::from_secs(1);
+    let oldest = async |harness: &dyn Harness| surely(|| harness.broker().oldest()).await;
+    let begin = surely(|| harness.broker().now()).await;
+    assert_eq!(oldest(harness).await, None, "nothing waits");
+    for id in ["first", "second"] {
+        given(harness, [json!({"task_id": id})]).await;
+        harness.pass(SECOND);
+    }
+    assert_eq!(oldest(harness).await, Some(begin));
+    let first = claim_one(harness, "w", Stage::Infer).await;
+    assert_eq!(oldest(harness).await, Some(begin.plus(SECOND)), "what a worker has does not wait");
+    let delay = Duration::from_secs(60);
+    let first =
+        done(harness, &first, Event::Postpone { token: token(&first), attempts: vec![], delay }).await;
+    harness.pass(SECOND);
+    let second = claim_one(harness, "w", Stage::Infer).await;
+    assert_eq!(oldest(harness).await, Some(first.queued_at), "what is postponed waits");
+    done(harness, &first, Event::Cancel).await;
+    assert_eq!(oldest(harness).await, None);
+    let answered = done(harness, &second, answered(&second, "4", Then::Evaluate)).await;
+    assert_eq!(oldest(harness).await, Some(answered.queued_at), "an answer waits for its evaluator");
+}
+
 pub(super) async fn a_purge_takes_settled_records_only(harness: &mut impl Harness) {
     let old = settle(harness, None, "old", right).await;
     harness.pass(HOUR);

@@ -37,6 +37,7 @@ scripts! {
     CLAIM = ALWAYS "claim.lua";
     COMMIT = ALWAYS "commit.lua";
     OVERDUE = ALWAYS "overdue.lua";
+    OLDEST = ALWAYS "oldest.lua";
     READ = ALWAYS "read.lua";
     SCAN = ALWAYS "scan.lua";
     SETTLED = ALWAYS "settled.lua";

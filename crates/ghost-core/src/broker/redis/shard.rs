@@ -322,6 +322,13 @@ impl Shard {
         Ok(Status::ALL.into_iter().filter_map(count).collect())
     }
 
+    pub(super) async fn oldest(&self) -> Result<Option<Timestamp>, Error> {
+        match self.run(&scripts::OLDEST, []).await? {
+            Value::Nil => Ok(None),
+            queued_at => Ok(Some(Timestamp(number(queued_at)?))),
+        }
+    }
+
     pub(super) async fn settled(
         &self,
         batch: BatchId,
