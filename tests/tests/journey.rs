@@ -96,16 +96,20 @@ async fn a_task_that_needs_an_llm_waits_as_failed_until_there_is_one() {
     assert_eq!((statistics.tasks.failed, statistics.tasks.completed), (1, 1));
 }
 
+/// Waits until this model is asked: a task begins with its claim, before that.
+async fn asked(llm: &Scripted) {
+    while llm.calls() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_crashed_worker_gives_its_task_back() {
     let slow_once = Script::steps([Reply::text("late").after(seconds(200))]).otherwise("An essay.");
     let llm = Arc::new(Scripted::new(Provider::Llm, LLM, slow_once));
     let mut swarm = TestSwarm::in_memory().llm_backend(llm.clone()).start().await;
     let task = swarm.submit(complex()).await;
-    // A task has begun before its model is asked.
-    while llm.calls() == 0 {
-        tokio::task::yield_now().await;
-    }
+    asked(&llm).await;
     swarm.workers[0].crash().await;
     swarm.add_worker();
     let record = swarm.settled(&task).await;
@@ -138,9 +142,10 @@ async fn the_same_task_twice_is_one_task_and_another_with_its_id_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_cancelled_while_it_runs_makes_room_at_once() {
     let script = Script::steps([Reply::text("late").after(seconds(200))]).otherwise("An essay.");
-    let swarm = TestSwarm::in_memory().llm(script).max_load(1).start().await;
+    let llm = Arc::new(Scripted::new(Provider::Llm, LLM, script));
+    let swarm = TestSwarm::in_memory().llm_backend(llm.clone()).max_load(1).start().await;
     let first = swarm.submit(complex()).await;
-    swarm.begun(&first).await;
+    asked(&llm).await;
     let second = swarm.submit(complex()).await;
     let before = Instant::now();
     swarm.handle.cancel(&first).await.expect("it runs");
@@ -232,9 +237,10 @@ async fn a_swarm_may_have_one_model_only() {
 async fn a_worker_that_was_cut_off_cannot_settle_its_successors_task_and_its_bill_is_counted() {
     let usage = Reply::text("An essay.");
     let script = Script::steps([usage.clone().after(seconds(70)), usage.clone()]);
-    let mut swarm = TestSwarm::in_memory().llm(script).start().await;
+    let llm = Arc::new(Scripted::new(Provider::Llm, LLM, script));
+    let mut swarm = TestSwarm::in_memory().llm_backend(llm.clone()).start().await;
     let task = swarm.submit(complex()).await;
-    swarm.begun(&task).await;
+    asked(&llm).await;
     swarm.workers[0].line.cut(true);
     swarm.add_worker();
     let record = swarm.settled(&task).await;
