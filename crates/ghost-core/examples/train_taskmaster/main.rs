@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! cargo run --release -p ghost-core --example train_taskmaster -- \
-//!     --kinds kinds.jsonl --routing DIR [--everyday FILE] [--out models/taskmaster-v2.bin] [--kind-threshold 0.5]
+//!     --kinds kinds.jsonl --routing DIR [--everyday FILE] [--out models/taskmaster-v3.bin] [--kind-threshold 0.5]
 //!     [--seed 1]
 //! ```
 //! `--kinds`: rows {description, parameters, kind, why, split} as the generator of the tiny SLM writes them; `why` says
 //! what makes a row without a kind one, as in `json_field.absent`. `--kinds-of MODEL` takes that part from a model that
 //! has learned it.
-//! `--routing`: a directory with {prompt, weak, strong, drafts} rows (see models/taskmaster-v2.md for where they come
+//! `--routing`: a directory with {prompt, weak, strong, drafts} rows (see models/taskmaster-v3.md for where they come
 //! from).
 //!
 //! [`data`] reads, [`learn`] fits the kinds by AdaGrad, the library fits the rest, [`measure`] says how good it is.
@@ -82,7 +82,7 @@ impl Arguments {
             kinds_of: None,
             routing: PathBuf::new(),
             everyday: root.join("data/everyday.jsonl"),
-            out: root.join("../../models/taskmaster-v2.bin"),
+            out: root.join("../../models/taskmaster-v3.bin"),
             kind_threshold: 0.5,
             seed: 1,
         };

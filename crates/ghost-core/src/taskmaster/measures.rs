@@ -18,7 +18,7 @@ const MAX_OPTIONS: usize = 10;
 
 /// Each measure's name, and what a prompt is like that has much of it and little of it, as the end of "because it …",
 /// where that says something to a reader.
-pub const NAMES: [(&str, &str, &str); 72] = [
+pub const NAMES: [(&str, &str, &str); 95] = [
     ("bytes", "is long", "is short"),
     ("words", "has many words", "has few words"),
     ("word_length", "uses long words", "uses short words"),
@@ -89,8 +89,31 @@ pub const NAMES: [(&str, &str, &str); 72] = [
     ("past", "", ""),
     ("time", "speaks of times", ""),
     ("modals", "", ""),
+    ("steps", "takes several steps", ""),
+    ("number_words", "", ""),
+    ("fractions", "speaks of shares", ""),
     ("emphatic_negation", "asks for the exception", ""),
     ("letter_entropy", "is varied in its letters", ""),
+    ("distinct_numbers", "has many different numbers", "has few different numbers"),
+    ("question_numbers", "asks with numbers", ""),
+    ("option_numbers", "offers numbers", ""),
+    ("asked_names", "names much in its question", ""),
+    ("asked_name_share", "", ""),
+    ("option_words", "offers long options", "offers short options"),
+    ("option_deviation", "offers options of different lengths", ""),
+    ("single_options", "offers single words to choose from", ""),
+    ("digit_options", "offers numbers to choose from", ""),
+    ("all_numeric", "offers numbers to choose from", ""),
+    ("begins_which", "", ""),
+    ("begins_what", "", ""),
+    ("begins_how", "", ""),
+    ("begins_who", "", ""),
+    ("begins_when", "", ""),
+    ("begins_the", "", ""),
+    ("begins_a", "", ""),
+    ("begins_in", "", ""),
+    ("begins_if", "begins with a condition", ""),
+    ("begins_let", "begins with an assumption", ""),
 ];
 
 const LEXICON: &[(usize, &str)] = &[
@@ -109,9 +132,30 @@ const LEXICON: &[(usize, &str)] = &[
     (12, "past had did said"),
     (13, "time year years day days hour hours week month"),
     (14, "can will must shall"),
+    (15, "each every per half third quarter twice double triple times percent total more less fewer than"),
+    (15, "remaining left rest after before then if first second average ratio combined altogether"),
+    (NUMBER_WORDS, "one two three four five six seven eight nine ten eleven twelve dozen hundred thousand"),
+    (FRACTIONS, "percent half third"),
 ];
-const GROUPS: usize = LEXICON.len();
+const NUMBER_WORDS: usize = 16;
+const FRACTIONS: usize = 17;
+const GROUPS: usize = LEXICON[LEXICON.len() - 1].0 + 1;
 static GROUP_OF: LazyLock<Lexicon<usize>> = LazyLock::new(|| Lexicon::new(LEXICON));
+
+/// The words that a question may begin with, as far as they are measured.
+const BEGINNINGS: [(usize, &str); 10] = [
+    (0, "which"),
+    (1, "what"),
+    (2, "how"),
+    (3, "who"),
+    (4, "when"),
+    (5, "the"),
+    (6, "a"),
+    (7, "in"),
+    (8, "if"),
+    (9, "let"),
+];
+static BEGINNING_OF: LazyLock<Lexicon<usize>> = LazyLock::new(|| Lexicon::new(&BEGINNINGS));
 
 /// How a prompt is built, and of which words.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,8 +166,8 @@ pub struct Measures {
     pub vocabulary: Vec<u16>,
     /// How many options it offers.
     pub options: usize,
-    /// How many numbers it has.
-    pub numbers: u32,
+    /// How many numbers it has, written as digits or as words, shares included.
+    pub quantities: u32,
     /// How many question marks.
     pub questions: u32,
     /// How many marks of a formula: backslashes, and dollars before anything but a price.
@@ -138,7 +182,7 @@ impl Default for Measures {
             values: [0.0; MEASURES],
             vocabulary: Vec::new(),
             options: 0,
-            numbers: 0,
+            quantities: 0,
             questions: 0,
             formulas: 0,
             dollars: 0,
@@ -162,7 +206,7 @@ impl Measures {
         Self {
             values: tally.values(text, bytes),
             options: tally.choices.len(),
-            numbers: tally.numbers,
+            quantities: tally.numbers + tally.groups[NUMBER_WORDS] + tally.groups[FRACTIONS],
             questions: tally.letters_seen[usize::from(b'?')],
             formulas: tally.formulas,
             dollars: tally.letters_seen[usize::from(b'$')],
@@ -194,6 +238,7 @@ struct Choice {
     count: u32,
     echoed: u32,
     numeric: bool,
+    digits: bool,
     capital: bool,
     stopped: bool,
     comma: bool,
@@ -206,7 +251,7 @@ struct Tally {
     asked: Seen<64>,
     letters_seen: [u32; 128],
     word: (u64, u32, u32, bool),
-    number: (u32, bool),
+    number: (u64, u32, bool),
     before: char,
     choices: Vec<Choice>,
     characters: u32,
@@ -221,7 +266,12 @@ struct Tally {
     names: u32,
     single: u32,
     groups: [u32; GROUPS],
+    beginning: Option<usize>,
+    asked_names: u32,
     numbers: u32,
+    numbers_seen: Seen<8>,
+    distinct_numbers: u32,
+    question_numbers: u32,
     longest_number: u32,
     decimals: u32,
     digits: u32,
@@ -244,7 +294,7 @@ impl Tally {
             asked: Seen([0; 64]),
             letters_seen: [0; 128],
             word: (signs::EMPTY_WORD, 0, 0, false),
-            number: (0, false),
+            number: (signs::EMPTY_WORD, 0, false),
             before: ' ',
             choices: Vec::new(),
             characters: 0,
@@ -259,7 +309,12 @@ impl Tally {
             names: 0,
             single: 0,
             groups: [0; GROUPS],
+            beginning: None,
+            asked_names: 0,
             numbers: 0,
+            numbers_seen: Seen([0; 8]),
+            distinct_numbers: 0,
+            question_numbers: 0,
             longest_number: 0,
             decimals: 0,
             digits: 0,
@@ -354,8 +409,10 @@ impl Tally {
             self.end_word();
             if c.is_ascii_digit() {
                 self.digits += 1;
-                self.number.1 |= self.before == '.' && self.number.0 > 0;
-                self.number.0 += 1;
+                let (hash, digits, decimal) = &mut self.number;
+                *decimal |= self.before == '.' && *digits > 0;
+                *digits += 1;
+                *hash = signs::extend(*hash, c);
             } else if !(matches!(c, '.' | ',') && self.before.is_ascii_digit()) {
                 self.end_number();
             }
@@ -379,9 +436,14 @@ impl Tally {
     }
 
     fn end_number(&mut self) {
-        let (digits, decimal) = std::mem::take(&mut self.number);
+        let (hash, digits, decimal) = std::mem::replace(&mut self.number, (signs::EMPTY_WORD, 0, false));
         if digits > 0 {
             self.numbers += 1;
+            self.distinct_numbers += u32::from(self.numbers_seen.insert(mixed(hash, 512)));
+            match self.choices.last_mut() {
+                None => self.question_numbers += 1,
+                Some(choice) => choice.digits = true,
+            }
             self.longest_number = self.longest_number.max(digits);
             self.decimals += u32::from(decimal);
         }
@@ -402,14 +464,18 @@ impl Tally {
         self.names += u32::from(first);
         self.single += u32::from(length == 1);
         GROUP_OF.of(hash).for_each(|group| self.groups[group] += 1);
-        let mixed = (hash ^ hash >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        let bucket = (mixed >> (64 - VOCABULARY.trailing_zeros())) as usize;
+        let bucket = mixed(hash, VOCABULARY);
         if self.seen.insert(bucket) {
             self.distinct += 1;
             self.vocabulary.push(bucket as u16);
         }
         match self.choices.last_mut() {
             None => {
+                if self.question_words == 0 {
+                    self.beginning = BEGINNING_OF.of(hash).next();
+                } else {
+                    self.asked_names += u32::from(first);
+                }
                 self.question_words += 1;
                 self.asked.insert(bucket);
             }
@@ -429,7 +495,7 @@ impl Tally {
         let characters = self.characters;
         let words = self.words;
         let curled = |marks: [char; 2]| if self.foreign > 0 { text.matches(marks).count() as u32 } else { 0 };
-        let [options, option_values @ ..] = self.options();
+        let ([options, option_values @ ..], more_option_values) = self.options();
         let mut values = [0.0; MEASURES];
         let measured = [
             (bytes as f32).ln_1p(),
@@ -487,14 +553,21 @@ impl Tally {
         self.groups.iter().for_each(|count| put(share(*count, words)));
         put(yes(["NOT", "EXCEPT", "LEAST"].iter().any(|word| text.contains(word))));
         put(self.entropy());
+        put(log(self.distinct_numbers));
+        put(log(self.question_numbers));
+        put(log(self.numbers - self.question_numbers));
+        put(log(self.asked_names));
+        put(share(self.asked_names, self.question_words + 1));
+        more_option_values.into_iter().for_each(&mut put);
+        (0..BEGINNINGS.len()).for_each(|beginning| put(yes(self.beginning == Some(beginning))));
         values
     }
 
-    /// The number of options, then what they are like.
-    fn options(&self) -> [f32; 12] {
+    /// The number of options, then what they are like, in two parts of [`NAMES`].
+    fn options(&self) -> ([f32; 12], [f32; 5]) {
         let count = self.choices.len();
         if count == 0 {
-            return [0.0; 12];
+            return ([0.0; 12], [0.0; 5]);
         }
         let mean = |of: &dyn Fn(&Choice) -> f32| self.choices.iter().map(of).sum::<f32>() / count as f32;
         let yes = |shown: bool| f32::from(u8::from(shown));
@@ -508,7 +581,7 @@ impl Tally {
                 (first & second).count_ones() as f32 / (first | second).count_ones().max(1) as f32
             })
             .sum();
-        [
+        let first = [
             count as f32,
             bytes.ln_1p(),
             lengths.clone().fold(0.0, f32::max).ln_1p(),
@@ -521,7 +594,16 @@ impl Tally {
             mean(&|choice| yes(choice.comma)),
             overlap / (count * (count - 1) / 2).max(1) as f32,
             mean(&|choice| choice.echoed as f32 / choice.count.max(1) as f32),
-        ]
+        ];
+        let numeric = self.choices.iter().filter(|choice| choice.numeric).count();
+        let second = [
+            mean(&|choice| choice.count as f32).ln_1p(),
+            variance.sqrt().ln_1p(),
+            yes(self.choices.iter().all(|choice| choice.count <= 1)),
+            mean(&|choice| yes(choice.digits)),
+            yes(numeric >= 3),
+        ];
+        (first, second)
     }
 
     /// How evenly the letters are used, in nats.
@@ -530,6 +612,11 @@ impl Tally {
         let shares = self.letters_seen.iter().filter(|count| **count > 0).map(|count| *count as f32 / whole);
         -shares.map(|share| share * share.ln()).sum::<f32>()
     }
+}
+
+/// One of so many places, a power of two, that is as good as random.
+fn mixed(hash: u64, places: usize) -> usize {
+    ((hash ^ hash >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd) >> (64 - places.trailing_zeros())) as usize
 }
 
 /// The text of an option, if the line is the next one: `A. …`, `(B) …`, `c) …`.
@@ -577,6 +664,18 @@ mod tests {
         assert_eq!(measure(text, "numbers"), 2.0_f32.ln_1p());
         assert_eq!(measure(text, "longest_number"), 6.0);
         assert_eq!(measure(text, "decimals"), 1.0_f32.ln_1p());
+    }
+
+    #[test]
+    fn the_numbers_the_names_and_the_beginning_of_a_question_are_its_own() {
+        let text = "When did Ada Byron write 7 notes, 7 or 8?\nA. In 1843\nB. In Paris\nC. 12";
+        assert_eq!(measure(text, "question_numbers"), 3.0_f32.ln_1p());
+        assert_eq!(measure(text, "option_numbers"), 2.0_f32.ln_1p());
+        assert_eq!(measure(text, "distinct_numbers"), 4.0_f32.ln_1p());
+        assert_eq!(measure(text, "asked_names"), 2.0_f32.ln_1p());
+        assert_eq!((measure(text, "begins_when"), measure(text, "begins_which")), (1.0, 0.0));
+        assert_eq!(measure(text, "digit_options"), 2.0 / 3.0);
+        assert_eq!(measure("Pay a third of it, and then half.", "fractions"), 2.0 / 8.0);
     }
 
     #[test]

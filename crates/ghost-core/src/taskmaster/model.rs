@@ -1,7 +1,7 @@
 //! The file that TaskMaster's learned parts come in: versioned, with a checksum at its end.
 //!
 //! Which kind of simple task a prompt shows ([`kinds`](super::kinds)), how much it needs the strong model
-//! ([`need`](super::need)), and what drafts say about that ([`drafts`](super::drafts)). `models/taskmaster-v2.md` says
+//! ([`need`](super::need)), and what drafts say about that ([`drafts`](super::drafts)). `models/taskmaster-v3.md` says
 //! what the shipped one learned from.
 
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ use super::kinds::Kinds;
 use super::need::Need;
 
 /// The model that ships.
-pub const EMBEDDED: &[u8] = include_bytes!("../../../../models/taskmaster-v2.bin");
+pub const EMBEDDED: &[u8] = include_bytes!("../../../../models/taskmaster-v3.bin");
 
-const MAGIC: &[u8; 8] = b"GHOSTTM\x02";
+const MAGIC: &[u8; 8] = b"GHOSTTM\x03";
 const CHECKSUM: usize = 32;
 /// The most bytes of a model's file.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -34,7 +34,7 @@ pub struct Model {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not one of ours, or of another version.
-    #[error("not a TaskMaster model of version 2")]
+    #[error("not a TaskMaster model of version 3")]
     Foreign,
     /// Larger than any model.
     #[error("has {found} bytes, a model at most {MAX_BYTES}")]

@@ -1,9 +1,10 @@
 //! How much a prompt needs the strong model: learned from how a weak and a strong model did on other prompts.
 //!
 //! What is learned is by how much the strong model does better: on a prompt that both get wrong a call is money lost.
-//! A ridge regression over the [`Measures`] of the prompt, waves of them (random Fourier features, so that measures act
-//! together as in a Gaussian process), the [`Sign`]s, and the words, with an expert of its own for each [`Sort`] of
-//! prompt. The gain then is calibrated to the probability that the weak model's answer would not do.
+//! A ridge regression over the [`Measures`] of the prompt, alone and in pairs, the [`Sign`]s, and the words, with an
+//! expert of its own for each [`Sort`] of prompt. Each has its own view: what makes a multiple-choice question hard is seen
+//! in pairs of fifty measures, and of problems over numbers there are so few rows that more than their length and their
+//! numbers misleads. The gain then is calibrated to the probability that the weak model's answer would not do.
 
 use std::sync::LazyLock;
 
@@ -14,20 +15,12 @@ use super::features::{Document, Features};
 use super::measures::{MEASURES, Measures, NAMES, VOCABULARY};
 use super::signs::Sign;
 
-/// How many waves there are.
-pub const WAVES: usize = 512;
-/// How finely the waves tell prompts apart.
-const FINENESS: f32 = 0.5;
 /// How far from the mean a measure counts, in standard deviations.
-const FARTHEST: f32 = 3.0;
-/// What all measures count beside their waves (as variances, of 1 for the waves).
-const LINEAR: f32 = 0.1;
-/// What all words count.
-const WORDS: f32 = 0.5;
-/// What each sign counts.
-const SIGNS: f32 = 0.02;
-/// What an expert's own offset counts: few rows suffice to find it.
-const OFFSET: f32 = 4.0;
+const FARTHEST: f32 = 4.0;
+/// How much each sign may say.
+const SIGNS: f32 = 0.007;
+/// How much an expert's own offset may say: few rows suffice to find it.
+const OFFSET: f32 = 1.0;
 
 /// What sort of prompt it is: each has an expert, since what makes a multiple-choice question hard says little about a
 /// program.
@@ -59,11 +52,79 @@ impl Sort {
             () if measures.formulas > 0 && measures.dollars > 1 => Sort::Formula,
             () if features.document == Document::Code || shows(Sign::CodeLines) => Sort::Code,
             () if measures.formulas > 0 => Sort::Formula,
-            () if measures.numbers >= 2 && measures.questions > 0 => Sort::Problem,
+            () if measures.quantities >= 2 && measures.questions > 0 => Sort::Problem,
             () => Sort::Other,
         }
     }
 }
+
+/// What the expert for a sort of prompt looks at. How much something may say is told as the variance of its weight.
+struct View {
+    /// The places of its measures, and how much each may say.
+    measures: Vec<(usize, f32)>,
+    /// How much all pairs of measures may say together; none are looked at where it is zero.
+    pairs: f32,
+    /// How much the words may say.
+    words: f32,
+}
+
+impl View {
+    /// Pairs of measures that together may say as much as each for itself.
+    fn paired(names: &str, words: f32) -> Self {
+        let mut view = Self { pairs: 0.25, words, ..Self::plain(names, 0.0) };
+        let each = 0.5 / view.measures.len() as f32;
+        view.measures.iter_mut().for_each(|(_, variance)| *variance = each);
+        view
+    }
+
+    /// Measures for themselves, since there are few rows.
+    fn plain(names: &str, variance: f32) -> Self {
+        let place = |name: &str| NAMES.iter().position(|(known, ..)| *known == name).expect("a measure");
+        let measures = names.split_whitespace().map(|name| (place(name), variance)).collect();
+        Self { measures, pairs: 0.0, words: 0.0 }
+    }
+
+    /// What the square of a measure and the product of two are multiplied with.
+    fn pair_values(&self) -> (f32, f32) {
+        let square = self.pairs.sqrt() / self.measures.len() as f32;
+        (square, square * std::f32::consts::SQRT_2)
+    }
+
+    /// How many weights it has beside those of the words: the offset, the signs, the measures, their pairs.
+    fn weights(&self) -> usize {
+        let measures = self.measures.len();
+        FIRST_MEASURE + measures + if self.pairs > 0.0 { measures * (measures + 1) / 2 } else { 0 }
+    }
+}
+
+const FIRST_SIGN: usize = 1;
+const FIRST_MEASURE: usize = FIRST_SIGN + Sign::COUNT;
+
+/// In the order of [`Sort`]. Which measures help was settled by cross-validation (models/taskmaster-v3.md).
+static VIEWS: LazyLock<[View; SORTS]> = LazyLock::new(|| {
+    let options = "bytes words question_bytes question_words option_bytes longest_option shortest_option \
+        option_spread option_deviation option_share option_words single_options digit_options all_numeric \
+        numeric_options capital_options option_overlap option_echo question_numbers option_numbers numbers equals \
+        operators single_letters blank ends_asking ends_with_colon ends_with_stop ends_open emphatic_negation \
+        negation sentences long_words quotes brackets commas names asked_names asked_name_share persons law hedging \
+        logic begins_which begins_what begins_how begins_who begins_when begins_the begins_a begins_in begins_if \
+        begins_let";
+    let formula = "words sentences numbers backslashes dollars short_words capitals brackets equals single_letters \
+        operators";
+    let problem = "sentences numbers distinct_numbers number_words steps fractions dollars decimals";
+    let every: Vec<&str> = NAMES.iter().map(|(name, ..)| *name).collect();
+    let mut problem = View::plain(problem, 0.007);
+    // Long problems are hard; the rest is told from a thousand rows.
+    problem.measures.extend(View::plain("words", 0.07).measures);
+    [
+        View::paired(options, 0.25),
+        // Nothing that is measured told which programs are hard.
+        View::plain("bytes", 0.007),
+        View::plain(formula, 0.007),
+        problem,
+        View::paired(&every.join(" "), 0.5),
+    ]
+});
 
 /// What one sort of prompt is like, and what its features say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,16 +133,16 @@ pub struct Expert {
     pub mean: Vec<f32>,
     /// Its standard deviation.
     pub spread: Vec<f32>,
-    /// [`DENSE`] weights: the offset, the measures, the signs, the waves.
+    /// As many as [`dense_weights`] says: the offset, the signs, the measures, their pairs.
     pub weights: Vec<f32>,
     /// What turns a gain into log-odds that the weak answer would not do.
     pub calibration: Calibration,
 }
 
-/// How many weights an expert has beside those of the words.
-pub const DENSE: usize = FIRST_WAVE + WAVES;
-const FIRST_SIGN: usize = 1 + MEASURES;
-const FIRST_WAVE: usize = FIRST_SIGN + Sign::COUNT;
+/// How many weights the expert for a sort of prompt has beside those of the words.
+pub fn dense_weights(sort: usize) -> usize {
+    VIEWS[sort].weights()
+}
 
 /// The learned need.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,22 +168,22 @@ impl Need {
     /// By how much the strong model is expected to do better, about 0 to 1.
     pub fn gain(&self, features: &Features) -> f32 {
         let sort = Sort::of(features);
-        let expert = &self.experts[sort as usize];
-        let dense = expert.dense(features);
-        let dense: f32 = dense.iter().zip(&expert.weights).map(|(value, weight)| value * weight).sum();
         let words =
             features.measures.vocabulary.iter().map(|bucket| i64::from(self.words[word(sort, *bucket)]));
-        let words = words.sum::<i64>() as f32 * self.word_unit * word_value(&features.measures);
-        self.bias + dense + words
+        let words = words.sum::<i64>() as f32 * self.word_unit * word_value(sort, &features.measures);
+        self.bias + self.experts[sort as usize].gain(sort, features) + words
     }
 
     /// What speaks most for a high or (`side` −1) a low need, strongest first: signs and measures in words.
     pub fn reasons(&self, features: &Features, side: f32) -> Vec<(f32, &'static str)> {
-        let expert = &self.experts[Sort::of(features) as usize];
-        let standard = expert.standard(&features.measures);
+        let sort = Sort::of(features);
+        let expert = &self.experts[sort as usize];
+        let view = &VIEWS[sort as usize];
         let measures =
-            standard.iter().zip(&expert.weights[1..]).zip(&NAMES).map(|((value, weight), name)| {
-                (side * value * weight * linear_value(), if *value > 0.0 { name.1 } else { name.2 })
+            view.measures.iter().zip(&expert.weights[FIRST_MEASURE..]).map(|((place, variance), weight)| {
+                let (_, much, little) = NAMES[*place];
+                let value = expert.standard(*place, &features.measures);
+                (side * value * weight * variance.sqrt(), if value > 0.0 { much } else { little })
             });
         let signs = features
             .signs
@@ -136,8 +197,9 @@ impl Need {
 
     /// Whether every part has its size and every number is finite.
     pub fn is_sound(&self) -> bool {
-        let sized = |expert: &Expert| {
-            (expert.mean.len(), expert.spread.len(), expert.weights.len()) == (MEASURES, MEASURES, DENSE)
+        let sized = |(sort, expert): (usize, &Expert)| {
+            (expert.mean.len(), expert.spread.len()) == (MEASURES, MEASURES)
+                && expert.weights.len() == dense_weights(sort)
         };
         let numbers = |expert: &Expert| {
             let Expert { mean, spread, weights, calibration } = expert;
@@ -145,33 +207,82 @@ impl Need {
                 && mean.iter().chain(spread).chain(weights).all(|number| number.is_finite())
         };
         self.experts.len() == SORTS
-            && self.experts.iter().all(|expert| sized(expert) && numbers(expert))
+            && self.experts.iter().enumerate().all(sized)
+            && self.experts.iter().all(numbers)
             && self.words.len() == VOCABULARY
             && [self.bias, self.word_unit, self.doubt].iter().all(|number| number.is_finite())
     }
 }
 
 impl Expert {
-    /// What it weighs: 1 for its offset, the measures, the signs, the waves.
-    pub fn dense(&self, features: &Features) -> [f32; DENSE] {
-        let standard = self.standard(&features.measures);
-        let mut dense = [0.0; DENSE];
+    /// What it weighs, for a prompt of its sort.
+    pub fn dense(&self, sort: Sort, features: &Features) -> Vec<f32> {
+        let view = &VIEWS[sort as usize];
+        let mut dense = vec![0.0; FIRST_MEASURE];
+        dense.reserve_exact(view.weights() - FIRST_MEASURE);
         dense[0] = OFFSET.sqrt();
-        for (place, value) in dense[1..FIRST_SIGN].iter_mut().zip(&standard) {
-            *place = value * linear_value();
-        }
         features.signs.iter().for_each(|sign| dense[FIRST_SIGN + *sign as usize] = SIGNS.sqrt());
-        DIRECTIONS.heights(&standard, &mut dense[FIRST_WAVE..]);
+        let standard = self.standard_of(view, features);
+        dense.extend(
+            view.measures.iter().zip(&standard).map(|((_, variance), value)| value * variance.sqrt()),
+        );
+        if view.pairs > 0.0 {
+            let (square, cross) = view.pair_values();
+            for (at, value) in standard.iter().enumerate() {
+                dense.extend(standard[..at].iter().map(|other| value * other * cross));
+                dense.push(value * value * square);
+            }
+        }
         dense
     }
 
-    /// The measures in standard deviations from the mean of their sort of prompt.
-    fn standard(&self, measures: &Measures) -> [f32; MEASURES] {
-        std::array::from_fn(|place| {
-            let deviation = (measures.values[place] - self.mean[place]) / self.spread[place].max(1e-6);
-            deviation.clamp(-FARTHEST, FARTHEST)
-        })
+    /// What its weights make of a prompt of its sort: the same as over [`dense`](Self::dense), which need not be built.
+    fn gain(&self, sort: Sort, features: &Features) -> f32 {
+        let view = &VIEWS[sort as usize];
+        let (first, mut pairs) = self.weights.split_at(FIRST_MEASURE + view.measures.len());
+        let (offset_and_signs, alone) = first.split_at(FIRST_MEASURE);
+        let signs: f32 =
+            features.signs.iter().map(|sign| offset_and_signs[FIRST_SIGN + *sign as usize]).sum();
+        let standard = self.standard_of(view, features);
+        let measures = view.measures.iter().zip(&standard).zip(alone);
+        let measures: f32 =
+            measures.map(|(((_, variance), value), weight)| value * variance.sqrt() * weight).sum();
+        let mut gain = offset_and_signs[0] * OFFSET.sqrt() + signs * SIGNS.sqrt() + measures;
+        if view.pairs > 0.0 {
+            let (square, cross) = view.pair_values();
+            for (at, value) in standard.iter().enumerate() {
+                let (row, rest) = pairs.split_at(at + 1);
+                gain += value * (cross * product(&standard[..at], row) + square * value * row[at]);
+                pairs = rest;
+            }
+        }
+        gain
     }
+
+    /// The measures of its view.
+    fn standard_of(&self, view: &View, features: &Features) -> Vec<f32> {
+        view.measures.iter().map(|(place, _)| self.standard(*place, &features.measures)).collect()
+    }
+
+    /// A measure in standard deviations from the mean of its sort of prompt.
+    fn standard(&self, place: usize, measures: &Measures) -> f32 {
+        let deviation = (measures.values[place] - self.mean[place]) / self.spread[place].max(1e-6);
+        deviation.clamp(-FARTHEST, FARTHEST)
+    }
+}
+
+/// The sum of the products of neighbours, as far as both go; in eight lanes, so that it is quick.
+fn product(one: &[f32], other: &[f32]) -> f32 {
+    let (lanes, rest) = one.as_chunks::<8>();
+    let (other_lanes, _) = other.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (a, b) in lanes.iter().zip(other_lanes) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = rest.iter().zip(&other[8 * lanes.len()..]).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
 }
 
 /// Where a word's weight stands: the same word says other things in other sorts of prompt.
@@ -179,100 +290,37 @@ pub fn word(sort: Sort, bucket: u16) -> usize {
     (usize::from(bucket) + sort as usize * (VOCABULARY / SORTS)) % VOCABULARY
 }
 
-static DIRECTIONS: LazyLock<Waves> = LazyLock::new(Waves::default);
-
-/// The directions in which the waves run: fixed for all models, drawn from a seed of their own.
-struct Waves {
-    directions: Vec<[f32; WAVES]>,
-    starts: [f32; WAVES],
-}
-
-impl Default for Waves {
-    fn default() -> Self {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = || {
-            // SplitMix64: the same on every machine and in every version.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((mixed ^ mixed >> 31) >> 11) as f64 / (1_u64 << 53) as f64
-        };
-        // In turns instead of radians, since the cosine is taken of a fraction of a turn.
-        let width = f64::from(2.0 * FINENESS / MEASURES as f32).sqrt() / std::f64::consts::TAU;
-        let mut directions = vec![[0.0; WAVES]; MEASURES];
-        for row in &mut directions {
-            for direction in row.iter_mut() {
-                let (radius, angle) = ((-2.0 * (1.0 - next()).ln()).sqrt(), std::f64::consts::TAU * next());
-                *direction = (width * radius * angle.cos()) as f32;
-            }
-        }
-        Self { directions, starts: std::array::from_fn(|_| next() as f32) }
-    }
-}
-
-impl Waves {
-    /// How high each wave stands where the measures are.
-    fn heights(&self, standard: &[f32; MEASURES], heights: &mut [f32]) {
-        let mut turns = self.starts;
-        for (value, direction) in standard.iter().zip(&self.directions) {
-            for (turn, direction) in turns.iter_mut().zip(direction) {
-                *turn += value * direction;
-            }
-        }
-        let highest = (2.0 / WAVES as f32).sqrt();
-        for (height, turn) in heights.iter_mut().zip(turns) {
-            *height = highest * cosine(turn);
-        }
-    }
-}
-
 /// The weight of each word of a prompt, so that many words do not shout.
-pub fn word_value(measures: &Measures) -> f32 {
-    (WORDS / measures.vocabulary.len().max(8) as f32).sqrt()
-}
-
-fn linear_value() -> f32 {
-    (LINEAR / MEASURES as f32).sqrt()
-}
-
-/// The cosine of so many turns, to four digits and without a branch.
-fn cosine(turns: f32) -> f32 {
-    // The nearest whole number, by an addition that pushes the fraction out.
-    const PUSH: f32 = 12_582_912.0;
-    let fraction = turns - ((turns + PUSH) - PUSH);
-    let quarter = 1.0 - 4.0 * fraction.abs();
-    let square = quarter * quarter;
-    quarter
-        * (std::f32::consts::FRAC_PI_2
-            - square * (0.645_964_1 - square * (0.079_692_6 - square * 0.004_681_8)))
+pub fn word_value(sort: Sort, measures: &Measures) -> f32 {
+    (VIEWS[sort as usize].words / measures.vocabulary.len().max(8) as f32).sqrt()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::TaskRequest;
 
     #[test]
-    fn the_cosine_is_one() {
-        for step in -400..400 {
-            let turns = step as f32 / 97.0;
-            assert!((cosine(turns) - (std::f32::consts::TAU * turns).cos()).abs() < 2e-4, "{turns}");
+    fn the_quick_way_to_a_gain_is_the_sum_over_all_that_an_expert_weighs() {
+        let prompts = [
+            "Which is it?\nA. one\nB. two\nC. three",
+            "Tom has 12 apples and eats a third. How many has he?",
+            "If $x^2 = 4$ and $x > 0$, what is $x$?",
+            "def f(x):\n    return x + 1",
+            "Write a poem about the sea.",
+        ];
+        for (prompt, sort) in
+            prompts.into_iter().zip([Sort::Options, Sort::Problem, Sort::Formula, Sort::Code, Sort::Other])
+        {
+            let features = Features::of(&TaskRequest::new("any", prompt));
+            assert_eq!(Sort::of(&features), sort, "{prompt}");
+            let weights = (0..dense_weights(sort as usize)).map(|at| (at as f32).sin()).collect();
+            let (mean, spread) = (vec![0.1; MEASURES], vec![0.7; MEASURES]);
+            let expert = Expert { mean, spread, weights, calibration: Calibration::default() };
+            let dense = expert.dense(sort, &features);
+            assert_eq!(dense.len(), expert.weights.len());
+            let sum: f32 = dense.iter().zip(&expert.weights).map(|(a, b)| a * b).sum();
+            assert!((expert.gain(sort, &features) - sum).abs() < 1e-3, "{prompt}");
         }
-    }
-
-    #[test]
-    fn waves_of_near_prompts_are_near() {
-        let waves = Waves::default();
-        let likeness = |a: &[f32; MEASURES], b: &[f32; MEASURES]| -> f32 {
-            let (mut there, mut here) = ([0.0; WAVES], [0.0; WAVES]);
-            waves.heights(a, &mut there);
-            waves.heights(b, &mut here);
-            there.iter().zip(&here).map(|(a, b)| a * b).sum()
-        };
-        let zero = [0.0; MEASURES];
-        let mut near = zero;
-        near[3] = 0.5;
-        assert!((likeness(&zero, &zero) - 1.0).abs() < 0.1);
-        assert!(likeness(&zero, &near) > 0.9);
-        assert!(likeness(&zero, &[2.0; MEASURES]) < 0.3);
     }
 }

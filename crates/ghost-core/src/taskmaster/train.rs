@@ -6,10 +6,10 @@
 use super::calibration::{Calibration, Logistic, Point};
 use super::features::Features;
 use super::measures::{MEASURES, VOCABULARY};
-use super::need::{DENSE, Expert, Need, SORTS, Sort, word, word_value};
+use super::need::{Expert, Need, SORTS, Sort, dense_weights, word, word_value};
 
 /// How strongly weights are held near zero, against one row.
-const RIDGE: f32 = 30.0;
+const RIDGE: f32 = 8.0;
 const ITERATIONS: usize = 150;
 /// How many rows the means of all prompts count beside those of all rows.
 const PRIOR_ROWS: f64 = 40.0;
@@ -120,7 +120,7 @@ fn experts(examples: &[&Example]) -> Vec<Expert> {
             Expert {
                 spread: (0..MEASURES).map(spread).collect(),
                 mean: means.iter().map(|mean| *mean as f32).collect(),
-                weights: vec![0.0; DENSE],
+                weights: vec![0.0; dense_weights(sort)],
                 calibration: Calibration::default(),
             }
         })
@@ -131,7 +131,9 @@ fn experts(examples: &[&Example]) -> Vec<Expert> {
 struct Row<'a> {
     vocabulary: &'a [u16],
     sort: Sort,
-    dense: Box<[f32; DENSE]>,
+    /// Where the weights of its expert begin.
+    expert: usize,
+    dense: Vec<f32>,
     word_value: f32,
     weight: f32,
     target: f32,
@@ -144,8 +146,9 @@ impl<'a> Row<'a> {
         Self {
             vocabulary: &features.measures.vocabulary,
             sort,
-            dense: Box::new(start.experts[sort as usize].dense(features)),
-            word_value: word_value(&features.measures),
+            expert: expert_weights(sort as usize),
+            dense: start.experts[sort as usize].dense(sort, features),
+            word_value: word_value(sort, &features.measures),
             weight: example.weight,
             target: example.strong - example.weak - start.gain(features),
         }
@@ -153,8 +156,7 @@ impl<'a> Row<'a> {
 
     /// The part of the weights that its expert holds.
     fn expert(&self) -> std::ops::Range<usize> {
-        let start = VOCABULARY + self.sort as usize * DENSE;
-        start..start + DENSE
+        self.expert..self.expert + self.dense.len()
     }
 
     fn output(&self, weights: &[f32]) -> f32 {
@@ -171,12 +173,14 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The words come first, then the experts.
-const WEIGHTS: usize = VOCABULARY + SORTS * DENSE;
+/// Where the weights of an expert begin: the words come first, then one expert after the other.
+fn expert_weights(sort: usize) -> usize {
+    VOCABULARY + (0..sort).map(dense_weights).sum::<usize>()
+}
 
 /// The weights that make the squares of what remains, and RIDGE times their own, least.
 fn solve(rows: &[Row]) -> Vec<f32> {
-    let mut right = vec![0.0_f32; WEIGHTS];
+    let mut right = vec![0.0_f32; expert_weights(SORTS)];
     rows.iter().for_each(|row| row.add(row.weight * row.target, &mut right));
     conjugate_gradients(right, |weights| {
         let mut result: Vec<f32> = weights.iter().map(|weight| RIDGE * weight).collect();
@@ -215,7 +219,8 @@ pub(super) fn conjugate_gradients(right: Vec<f32>, matrix: impl Fn(&[f32]) -> Ve
 
 /// The model with these weights on top of its own.
 fn add(mut need: Need, weights: &[f32]) -> Need {
-    for (expert, more) in need.experts.iter_mut().zip(weights[VOCABULARY..].chunks(DENSE)) {
+    for (sort, expert) in need.experts.iter_mut().enumerate() {
+        let more = &weights[expert_weights(sort)..];
         expert.weights.iter_mut().zip(more).for_each(|(weight, more)| *weight += more);
     }
     let words: Vec<f32> =

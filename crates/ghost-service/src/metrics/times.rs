@@ -12,9 +12,8 @@ pub(super) struct Times {
 }
 
 /// The bounds in milliseconds: from a task that waits for nobody to one that takes half an hour.
-const BOUNDS: [u64; 17] = [
-    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 600_000, 1_800_000,
-];
+const BOUNDS: [u64; 17] =
+    [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 120_000, 600_000, 1_800_000];
 
 impl Times {
     /// Those that were counted under this name.
