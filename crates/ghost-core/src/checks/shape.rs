@@ -104,7 +104,16 @@ impl Check for Shape {
                     }
                     findings
                 });
-                pairs.collect()
+                let missing = listed(&source.text).into_iter().filter(|(_, value)| {
+                    !fields
+                        .values()
+                        .filter_map(Value::as_str)
+                        .any(|found| dense(found).contains(&dense(value)))
+                });
+                let missing = missing.map(|(key, _)| {
+                    reject(self, format!("`{key}` is missing"), format!("add `{key}` with its value"))
+                });
+                pairs.chain(missing).collect()
             }),
             None => Vec::new(),
         }
@@ -152,6 +161,25 @@ impl Shape {
         }
         vec![reject(self, format!("“{value}” does not stand in the material"), "copy it letter by letter")]
     }
+}
+
+/// Keys and values where nobody can doubt that they are some: each alone on its line, with another before or after it.
+fn listed(text: &str) -> Vec<(&str, &str)> {
+    let lines: Vec<Option<(&str, &str)>> = text.lines().map(pair).collect();
+    let is_pair =
+        |place: Option<usize>| place.and_then(|place| lines.get(place)).is_some_and(Option::is_some);
+    let beside = |place: usize| is_pair(place.checked_sub(1)) || is_pair(Some(place + 1));
+    (0..lines.len()).filter(|place| beside(*place)).filter_map(|place| lines[place]).collect()
+}
+
+/// `Key: value`, with a short key and nothing that may be another pair.
+fn pair(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.split_once(": ")?;
+    let (key, value) = (key.trim(), value.trim());
+    let short = (1..=2).contains(&key.split_whitespace().count());
+    let plain = key.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-'));
+    let one = !value.is_empty() && !value.contains(['=', ';']) && !value.contains(": ");
+    (short && plain && one).then_some((key, value))
 }
 
 /// The material of a task, in the two spellings that an answer may copy: as it is, and without white space (a nested

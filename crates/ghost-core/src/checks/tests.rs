@@ -189,6 +189,19 @@ fn keys_and_values_are_strings_of_the_text() {
 }
 
 #[test]
+fn no_line_of_a_list_of_keys_and_values_is_left_out() {
+    let asked = |description: &str| {
+        record(Some(Kind::KeyValue), json!({"task_type": "key_value", "description": description}))
+    };
+    let list = asked("As JSON, please: all of it\n\nColour: teal\nSize: XL\nMaterial: soft cotton");
+    assert!(kinds(&list, &answer(r#"{"Colour":"teal","Size":"XL","Material":"soft cotton"}"#)).is_empty());
+    assert_eq!(kinds(&list, &answer(r#"{"Size":"XL","Material":"soft cotton"}"#)), ["shape"]);
+    // What may be an instruction, or several pairs, is nothing to insist on.
+    let doubtful = asked("Convert this: cpu=4; zone=eu\n\nInto JSON: now");
+    assert!(kinds(&doubtful, &answer(r#"{"cpu":"4","zone":"eu"}"#)).is_empty());
+}
+
+#[test]
 fn a_status_is_one_line() {
     let record =
         record(Some(Kind::StatusUpdate), json!({"task_type": "status_update", "description": "It is done"}));
