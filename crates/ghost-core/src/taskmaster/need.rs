@@ -6,6 +6,7 @@
 //! in pairs of fifty measures, and of problems over numbers there are so few rows that more than their length and their
 //! numbers misleads. The gain then is calibrated to the probability that the weak model's answer would not do.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,9 @@ impl Need {
         let mut found: Vec<_> =
             measures.chain(signs).filter(|(share, words)| *share > 0.0 && !words.is_empty()).collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // Several measures see the same thing; it is told once.
+        let mut told = HashSet::new();
+        found.retain(|(_, words)| told.insert(*words));
         found
     }
 
@@ -300,6 +304,34 @@ mod tests {
     use super::*;
     use crate::task::TaskRequest;
 
+    /// One whose weights are these by their places.
+    fn expert(sort: Sort, weight: impl Fn(usize) -> f32) -> Expert {
+        let weights = (0..dense_weights(sort as usize)).map(weight).collect();
+        Expert {
+            mean: vec![0.1; MEASURES],
+            spread: vec![0.7; MEASURES],
+            weights,
+            calibration: Calibration::default(),
+        }
+    }
+
+    #[test]
+    fn a_reason_that_several_measures_have_is_told_once() {
+        let prompt = "Which is it?\nA. one of these two long ones\nB. a\nC. the other of these two";
+        let features = Features::of(&TaskRequest::new("any", prompt));
+        let need = Need {
+            experts: (0..SORTS).map(|_| expert(Sort::Options, |_| 1.0)).collect(),
+            bias: 0.0,
+            words: vec![0; VOCABULARY],
+            word_unit: 0.0,
+            doubt: 1.0,
+        };
+        let reasons: Vec<&str> = need.reasons(&features, 1.0).into_iter().map(|(_, words)| words).collect();
+        let told = |words| reasons.iter().filter(|reason| **reason == words).count();
+        assert_eq!(told("offers options of different lengths"), 1, "{reasons:?}");
+        assert_eq!(told("offers long options"), 1, "{reasons:?}");
+    }
+
     #[test]
     fn the_quick_way_to_a_gain_is_the_sum_over_all_that_an_expert_weighs() {
         let prompts = [
@@ -314,9 +346,7 @@ mod tests {
         {
             let features = Features::of(&TaskRequest::new("any", prompt));
             assert_eq!(Sort::of(&features), sort, "{prompt}");
-            let weights = (0..dense_weights(sort as usize)).map(|at| (at as f32).sin()).collect();
-            let (mean, spread) = (vec![0.1; MEASURES], vec![0.7; MEASURES]);
-            let expert = Expert { mean, spread, weights, calibration: Calibration::default() };
+            let expert = expert(sort, |at| (at as f32).sin());
             let dense = expert.dense(sort, &features);
             assert_eq!(dense.len(), expert.weights.len());
             let sum: f32 = dense.iter().zip(&expert.weights).map(|(a, b)| a * b).sum();
