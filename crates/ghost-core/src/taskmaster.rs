@@ -185,9 +185,8 @@ impl TaskMaster {
     /// The three strongest: the kind, then what speaks most for the score's side.
     fn reasons(&self, features: &Features, score: f64, kind: Option<Kind>) -> Vec<String> {
         let side = if score < 0.5 { -1.0 } else { 1.0 };
-        let found = self.model.need.reasons(features, side);
-        let kind = kind.map(|kind| words(kind).to_owned());
-        kind.into_iter().chain(found.into_iter().map(|(_, words)| words.to_owned())).take(3).collect()
+        let found = self.model.need.reasons(features, side, 3);
+        kind.map(words).into_iter().chain(found).take(3).map(str::to_owned).collect()
     }
 }
 

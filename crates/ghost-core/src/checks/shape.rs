@@ -104,11 +104,10 @@ impl Check for Shape {
                     }
                     findings
                 });
+                let given: Vec<String> = fields.values().filter_map(Value::as_str).map(dense).collect();
                 let missing = listed(&source.text).into_iter().filter(|(_, value)| {
-                    !fields
-                        .values()
-                        .filter_map(Value::as_str)
-                        .any(|found| dense(found).contains(&dense(value)))
+                    let value = dense(value);
+                    !given.iter().any(|given| given.contains(&value))
                 });
                 let missing = missing.map(|(key, _)| {
                     reject(self, format!("`{key}` is missing"), format!("add `{key}` with its value"))

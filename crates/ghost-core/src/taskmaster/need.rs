@@ -6,7 +6,6 @@
 //! in pairs of fifty measures, and of problems over numbers there are so few rows that more than their length and their
 //! numbers misleads. The gain then is calibrated to the probability that the weak model's answer would not do.
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -61,7 +60,7 @@ impl Sort {
 
 /// What the expert for a sort of prompt looks at. How much something may say is told as the variance of its weight.
 struct View {
-    /// The places of its measures, and how much each may say.
+    /// The places of its measures, and what each is multiplied with: the root of how much it may say.
     measures: Vec<(usize, f32)>,
     /// How much all pairs of measures may say together; none are looked at where it is zero.
     pairs: f32,
@@ -73,15 +72,15 @@ impl View {
     /// Pairs of measures that together may say as much as each for itself.
     fn paired(names: &str, words: f32) -> Self {
         let mut view = Self { pairs: 0.25, words, ..Self::plain(names, 0.0) };
-        let each = 0.5 / view.measures.len() as f32;
-        view.measures.iter_mut().for_each(|(_, variance)| *variance = each);
+        let each = (0.5 / view.measures.len() as f32).sqrt();
+        view.measures.iter_mut().for_each(|(_, scale)| *scale = each);
         view
     }
 
     /// Measures for themselves, since there are few rows.
     fn plain(names: &str, variance: f32) -> Self {
         let place = |name: &str| NAMES.iter().position(|(known, ..)| *known == name).expect("a measure");
-        let measures = names.split_whitespace().map(|name| (place(name), variance)).collect();
+        let measures = names.split_whitespace().map(|name| (place(name), variance.sqrt())).collect();
         Self { measures, pairs: 0.0, words: 0.0 }
     }
 
@@ -175,16 +174,16 @@ impl Need {
         self.bias + self.experts[sort as usize].gain(sort, features) + words
     }
 
-    /// What speaks most for a high or (`side` −1) a low need, strongest first: signs and measures in words.
-    pub fn reasons(&self, features: &Features, side: f32) -> Vec<(f32, &'static str)> {
+    /// What speaks most for a high or (`side` −1) a low need, strongest first: signs and measures in words, each once.
+    pub fn reasons(&self, features: &Features, side: f32, most: usize) -> Vec<&'static str> {
         let sort = Sort::of(features);
         let expert = &self.experts[sort as usize];
         let view = &VIEWS[sort as usize];
         let measures =
-            view.measures.iter().zip(&expert.weights[FIRST_MEASURE..]).map(|((place, variance), weight)| {
+            view.measures.iter().zip(&expert.weights[FIRST_MEASURE..]).map(|((place, scale), weight)| {
                 let (_, much, little) = NAMES[*place];
                 let value = expert.standard(*place, &features.measures);
-                (side * value * weight * variance.sqrt(), if value > 0.0 { much } else { little })
+                (side * value * weight * scale, if value > 0.0 { much } else { little })
             });
         let signs = features
             .signs
@@ -193,10 +192,17 @@ impl Need {
         let mut found: Vec<_> =
             measures.chain(signs).filter(|(share, words)| *share > 0.0 && !words.is_empty()).collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        // Several measures see the same thing; it is told once.
-        let mut told = HashSet::new();
-        found.retain(|(_, words)| told.insert(*words));
-        found
+        let mut reasons = Vec::new();
+        for (_, words) in found {
+            if reasons.len() == most {
+                break;
+            }
+            // Several measures see the same thing.
+            if !reasons.contains(&words) {
+                reasons.push(words);
+            }
+        }
+        reasons
     }
 
     /// Whether every part has its size and every number is finite.
@@ -227,9 +233,7 @@ impl Expert {
         dense[0] = OFFSET.sqrt();
         features.signs.iter().for_each(|sign| dense[FIRST_SIGN + *sign as usize] = SIGNS.sqrt());
         let standard = self.standard_of(view, features);
-        dense.extend(
-            view.measures.iter().zip(&standard).map(|((_, variance), value)| value * variance.sqrt()),
-        );
+        dense.extend(view.measures.iter().zip(&standard).map(|((_, scale), value)| value * scale));
         if view.pairs > 0.0 {
             let (square, cross) = view.pair_values();
             for (at, value) in standard.iter().enumerate() {
@@ -249,8 +253,7 @@ impl Expert {
             features.signs.iter().map(|sign| offset_and_signs[FIRST_SIGN + *sign as usize]).sum();
         let standard = self.standard_of(view, features);
         let measures = view.measures.iter().zip(&standard).zip(alone);
-        let measures: f32 =
-            measures.map(|(((_, variance), value), weight)| value * variance.sqrt() * weight).sum();
+        let measures: f32 = measures.map(|(((_, scale), value), weight)| value * scale * weight).sum();
         let mut gain = offset_and_signs[0] * OFFSET.sqrt() + signs * SIGNS.sqrt() + measures;
         if view.pairs > 0.0 {
             let (square, cross) = view.pair_values();
@@ -326,7 +329,7 @@ mod tests {
             word_unit: 0.0,
             doubt: 1.0,
         };
-        let reasons: Vec<&str> = need.reasons(&features, 1.0).into_iter().map(|(_, words)| words).collect();
+        let reasons = need.reasons(&features, 1.0, usize::MAX);
         let told = |words| reasons.iter().filter(|reason| **reason == words).count();
         assert_eq!(told("offers options of different lengths"), 1, "{reasons:?}");
         assert_eq!(told("offers long options"), 1, "{reasons:?}");

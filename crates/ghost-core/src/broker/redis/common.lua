@@ -129,6 +129,13 @@ local function enter(member, number, place, settlement)
     end
 end
 
+-- The time of the first task of a queue; what OLDEST says may be that of one that was handed out meanwhile.
+local function first_of(queue)
+    local first = call('ZRANGE', QUEUE .. queue, 0, 0, 'WITHSCORES')[2]
+    if first then call('ZADD', OLDEST, first, queue) end
+    return first
+end
+
 local function flush()
     for key, list in pairs(removes) do call('ZREM', key, unpack(list)) end
     for key, list in pairs(adds) do call('ZADD', key, unpack(list)) end

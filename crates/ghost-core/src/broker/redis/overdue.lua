@@ -16,8 +16,6 @@ for _, queue in ipairs(call('ZRANGEBYSCORE', OLDEST, '-inf', long_ago, 'LIMIT', 
     local found = call('ZRANGEBYSCORE', QUEUE .. queue, '-inf', long_ago, 'LIMIT', 0, limit)
     for i, queued in ipairs(found) do found[i] = sub(queued, 15) end
     take(found)
-    -- Its oldest ones may have been handed out meanwhile.
-    local first = call('ZRANGE', QUEUE .. queue, 0, 0, 'WITHSCORES')[2]
-    if first then call('ZADD', OLDEST, first, queue) end
+    first_of(queue)
 end
 return read(members, {})
